@@ -1,0 +1,1 @@
+"""Boards: parts, clocks, resources, memory ports, programmers."""

@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth, its configurations, its compiler and its Verilog."""

@@ -1,0 +1,1 @@
+"""The golden model, the cycle model and the simulation of the emitted Verilog."""
