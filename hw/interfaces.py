@@ -1,0 +1,121 @@
+"""What the units say to each other: the structs and signatures shared by several modules."""
+
+from amaranth import signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Buffer
+from quant.contract import ACC_BITS, ACT_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX, THREE_BITS, ZERO_BITS
+
+#: Bits of a pixel number, of a channel-group number, of a buffer row, of log2 of a block split.
+PIXEL_BITS = DESCRIPTOR["px_end"].width
+GROUP_BITS = DESCRIPTOR["dst_cg"].width
+ROW_BITS = DESCRIPTOR["dst_base"].width
+SPLIT_BITS = DESCRIPTOR["lp"].width
+
+
+def words(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.ArrayLayout:
+    """``l`` words of ``m`` channels: what a buffer reads or writes in one cycle (``[l][m]``)."""
+    return data.ArrayLayout(data.ArrayLayout(element, config.m), config.l)
+
+
+#: Post-processing parameters of one channel (integer contract, section 3).
+PARAM = data.StructLayout({
+    "bias": signed(ACC_BITS),
+    "mult": MULT_BITS,
+    "shift": ceil_log2(SHIFT_MAX + 1),
+    "three": THREE_BITS,
+    "zero": signed(ZERO_BITS),
+})
+
+
+class ReadSignature(wiring.Signature):
+    """A pixel-addressed read of an activation buffer; answers a fixed number of cycles later, in order.
+
+    Members
+    -------
+    valid : Out(1)
+        A request. There is no back-pressure: a port has one user at a time.
+    px : Out(signed(PIXEL_BITS + 2))
+        Pixel of lane 0; lane ``i`` answers with pixel ``px + i``. What lies outside the tensor reads as some other word, which the reader masks.
+    cg, base, rows, skew : Out
+        Channel group, first row of the tensor, rows of a channel group, log2 of the bank skew.
+    data : In(words)
+        ``l`` words, ``latency`` cycles after ``valid``.
+    """
+
+    def __init__(self, config: AcceleratorConfig, element: object = signed(ACT_BITS)):
+        super().__init__({
+            "valid": Out(1),
+            "px": Out(signed(PIXEL_BITS + 2)),
+            "cg": Out(GROUP_BITS),
+            "base": Out(ROW_BITS),
+            "rows": Out(ROW_BITS),
+            "skew": Out(SPLIT_BITS),
+            "data": In(words(config, element)),
+        })
+
+
+def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.StructLayout:
+    """One write of up to ``l`` words: slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew."""
+    return data.StructLayout({
+        "mask": config.l,
+        "px": PIXEL_BITS,
+        "cg": GROUP_BITS,
+        "split": SPLIT_BITS,
+        "base": ROW_BITS,
+        "rows": ROW_BITS,
+        "words": words(config, element),
+    })
+
+
+class WriteSignature(wiring.Signature):
+    """A write into an activation buffer, one a cycle, no back-pressure.
+
+    Members
+    -------
+    valid : Out(1)
+        The write happens.
+    payload : Out(write_layout)
+        See :func:`write_layout`.
+    """
+
+    def __init__(self, config: AcceleratorConfig, element: object = signed(ACT_BITS)):
+        super().__init__({"valid": Out(1), "payload": Out(write_layout(config, element))})
+
+
+def result_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What an engine hands to post-processing: ``l`` words of ``m`` accumulators and where they belong.
+
+    ``mask`` marks the slots that hold a result (pixels beyond the end are already off; channel groups beyond ``dst_cg_end`` are not).
+    ``entry`` is the row of the engine's parameter ring, counted from the task's first. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
+    ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
+    """
+    return data.StructLayout({
+        "acc": words(config, signed(ACC_BITS)),
+        "mask": config.l,
+        "px": PIXEL_BITS,
+        "cg": GROUP_BITS,
+        "entry": ceil_log2(config.param_rows),
+        "row_sum": 1,
+        "seg_last": 1,
+        "progress": PIXEL_BITS,
+    })
+
+
+#: What post-processing keeps of a task while it runs: descriptor fields by the same names.
+POST_FIELDS = (
+    "opcode", "tag", "dst", "dst_base", "dst_rows", "dst_cg_end", "dst2_on", "dst2", "dst2_base", "lp", "slot",
+    "act", "out_shift", "res_src", "res_base", "dst_rows", "res_skew", "res_mult", "res_zero", "div_min", "use_code",
+)
+POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in dict.fromkeys(POST_FIELDS)})
+
+#: Width of the intermediate ``t`` that logits keep.
+LOGIT_BITS = PRE_BITS
+
+__all__ = [
+    "GROUP_BITS", "LOGIT_BITS", "PARAM", "PIXEL_BITS", "POST_TASK", "ROW_BITS", "SPLIT_BITS", "Buffer", "ReadSignature", "WriteSignature",
+    "result_layout", "words", "write_layout",
+]

@@ -1,0 +1,26 @@
+"""The constants of docs/integer-contract.md, section 1."""
+
+#: Activations, signed.
+ACT_BITS = 8
+#: Weights, signed, in [-127, 127].
+WEIGHT_BITS = 8
+#: Every accumulator, bias included, signed.
+ACC_BITS = 27
+#: Unsigned requantization multiplier.
+MULT_BITS = 16
+#: Largest requantization shift.
+SHIFT_MAX = 47
+#: The signed intermediate ``t``.
+PRE_BITS = 16
+#: Unsigned hardswish constant ``three``.
+THREE_BITS = 14
+#: Signed per-channel output zero point.
+ZERO_BITS = 10
+#: Largest second shift.
+OUT_SHIFT_MAX = 31
+#: Unsigned residual multiplier.
+RES_MULT_BITS = 15
+#: The divisor's log2 code.
+CODE_BITS = 4
+#: Signed LayerNorm factor.
+GAMMA_BITS = 11
