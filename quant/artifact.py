@@ -1,0 +1,232 @@
+"""The artifact on disk (docs/artifact.md): read, checked whole, written whole or not at all. Needs no torch."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from quant.artifact_rules import REMEDY, check_layers
+from quant.layer import KINDS, Layer, Post, Residual
+from triovit.errors import UserError
+
+__all__ = ["MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Post", "Residual"]
+
+SCHEMA, VERSION = "triovit-artifact", 1
+MANIFEST, TENSORS = "manifest.json", "tensors.safetensors"
+_LAYER_FIELDS = {"name": str, "kind": str, "inputs": list, "output_shape": list, "output_scale": (int, float)}
+
+
+@dataclass
+class Artifact:
+    """A network of integers: the manifest's fields and the layers with their arrays.
+
+    ``network`` has ``name``, ``resolution`` ``[H, W]``, ``classes`` and ``task``; ``float_score`` is the manifest's ``float``.
+    """
+
+    network: dict[str, Any]
+    layers: list[Layer]
+    output: str
+    input_name: str = "image"
+    input_shape: tuple[int, ...] = (3, 32, 32)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    float_score: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name.
+
+        Raises
+        ------
+        UserError
+            No such layer.
+        """
+        if name not in self._by_name:
+            raise UserError(f"layer {name!r} is unknown; the network {self.network.get('name')} has {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def check(self, file: str = "artifact") -> None:
+        """Check every layer against the contract.
+
+        Raises
+        ------
+        UserError
+            The first layer that breaks it; ``file`` begins the message.
+        """
+        check_layers(self.layers, self.input_name, self.input_shape, self.output, file)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the directory ``path``: beside it first, then renamed, so that a reader finds it whole or not at all.
+
+        The same artifact gives the same bytes. An artifact that is already there is replaced.
+
+        Raises
+        ------
+        UserError
+            The artifact breaks the contract, ``path`` is something else than an artifact, or it cannot be written.
+        """
+        path = Path(path)
+        self.check(str(path))
+        if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
+            raise UserError(f"{path}: exists and is no artifact; choose another name or remove it")
+        tensors = {f"{layer.name}.{name}": np.ascontiguousarray(array) for layer in self.layers for name, array in layer.arrays.items()}
+        payload = safetensors.numpy.save(tensors)
+        text = json.dumps(self._manifest(hashlib.sha256(payload).hexdigest()), indent=1, allow_nan=False) + "\n"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            try:
+                beside.chmod(0o755)
+                (beside / TENSORS).write_bytes(payload)
+                (beside / MANIFEST).write_text(text, encoding="utf-8")
+                _replace(beside, path)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); check the permissions and the free space") from error
+
+    def _manifest(self, digest: str) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "version": VERSION,
+            "network": self.network,
+            "input": {"tensor": self.input_name, "shape": list(self.input_shape)},
+            "layers": [_layer_to_dict(layer) for layer in self.layers],
+            "output": self.output,
+            "quantization": self.quantization,
+            "calibration": self.calibration,
+            "float": self.float_score,
+            "files": {TENSORS: digest},
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Artifact":
+        """Read and check the directory ``path``.
+
+        Raises
+        ------
+        UserError
+            A file is missing, damaged or of another schema, or a layer breaks the contract.
+        """
+        path = Path(path)
+        file = path / MANIFEST
+        manifest = _read_manifest(file)
+        arrays = _read_tensors(path / TENSORS, manifest["files"].get(TENSORS))
+        layers = [_layer_from_dict(entry, arrays, f"{file}") for entry in manifest["layers"]]
+        if arrays:
+            raise UserError(f"{path / TENSORS}: tensor {min(arrays)} belongs to no layer; {REMEDY}")
+        source = manifest["input"]
+        if not isinstance(source.get("tensor"), str) or not _is_shape(source.get("shape"), 3):
+            raise UserError(f"{file}: field input must have a tensor name and a shape [C, H, W]; {REMEDY}")
+        artifact = cls(
+            network=manifest["network"], layers=layers, output=manifest["output"], input_name=source["tensor"],
+            input_shape=tuple(source["shape"]), quantization=manifest["quantization"], calibration=manifest["calibration"],
+            float_score=manifest["float"],
+        )
+        artifact.check(str(file))
+        return artifact
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Put the directory ``new`` in the place of ``path``."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    path.rename(old / path.name)
+    new.rename(path)
+    shutil.rmtree(old)
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    if not file.parent.is_dir():
+        raise UserError(f"{file.parent}: no such artifact; quantize a network first, or correct the path")
+    if not file.is_file():
+        raise UserError(f"{file}: is missing; {REMEDY}")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: is no readable JSON ({error}); {REMEDY}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise UserError(f"{file}: is no {SCHEMA}; give the directory that quantizing wrote")
+    version = manifest.get("version")
+    if type(version) is not int or version < 1:
+        raise UserError(f"{file}: version is {version!r}, and must be {VERSION}; {REMEDY}")
+    if version > VERSION:
+        raise UserError(f"{file}: version {version} is newer than this program reads ({VERSION}); update triovit, or {REMEDY}")
+    wanted = {"network": dict, "input": dict, "layers": list, "output": str, "quantization": dict, "calibration": dict, "float": dict,
+              "files": dict}
+    for name, kind in wanted.items():
+        if not isinstance(manifest.get(name), kind):
+            raise UserError(f"{file}: field {name} is missing or of the wrong type; {REMEDY}")
+    return manifest
+
+
+def _read_tensors(file: Path, digest: object) -> dict[str, Any]:
+    if not file.is_file():
+        raise UserError(f"{file}: is missing; {REMEDY}")
+    try:
+        payload = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); check the permissions") from error
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise UserError(f"{file}: differs from the manifest's sha256 (truncated or changed); {REMEDY}")
+    try:
+        return safetensors.numpy.load(payload)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: is no safetensors file; {REMEDY}") from error
+
+
+def _is_shape(value: object, rank: int = 0) -> bool:
+    return isinstance(value, list) and bool(value) and rank in (0, len(value)) and all(type(n) is int and n > 0 for n in value)
+
+
+def _layer_to_dict(layer: Layer) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": layer.name, "kind": layer.kind, "inputs": list(layer.inputs), "output_shape": list(layer.output_shape),
+        "output_scale": layer.output_scale, **layer.attrs,
+    }
+    if layer.post is not None:
+        entry["post"] = asdict(layer.post)
+    return entry
+
+
+def _layer_from_dict(entry: Any, arrays: dict[str, Any], file: str) -> Layer:
+    """The layer of a manifest entry; takes its arrays out of ``arrays``."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise UserError(f"{file}: a layer has no name; {REMEDY}")
+    entry, where = dict(entry), f"{file}: layer {entry['name']}"
+    for name, kind in _LAYER_FIELDS.items():
+        if not isinstance(entry.get(name), kind):
+            raise UserError(f"{where}: field {name} is missing or of the wrong type; {REMEDY}")
+    if not _is_shape(entry["output_shape"]):
+        raise UserError(f"{where}: output_shape is {entry['output_shape']}, and must be whole numbers of at least 1; {REMEDY}")
+    fields = {name: entry.pop(name) for name in _LAYER_FIELDS}
+    post = entry.pop("post", None)
+    wanted = KINDS.get(fields["kind"], ({}, ()))[1]
+    found = {name: arrays.pop(f"{fields['name']}.{name}") for name in wanted if f"{fields['name']}.{name}" in arrays}
+    return Layer(
+        name=fields["name"], kind=fields["kind"], inputs=tuple(map(str, fields["inputs"])), output_shape=tuple(fields["output_shape"]),
+        output_scale=float(fields["output_scale"]), attrs=entry, post=None if post is None else _post_from_dict(post, where), arrays=found,
+    )
+
+
+def _post_from_dict(entry: Any, where: str) -> Post:
+    try:
+        residual = entry["residual"]
+        return Post(act=entry["act"], out_shift=entry["out_shift"],
+                    residual=None if residual is None else Residual(residual["tensor"], residual["mult"], residual["zero"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{where}: field post is missing or of the wrong type; {REMEDY}") from error
