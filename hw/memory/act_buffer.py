@@ -1,0 +1,199 @@
+"""The activation buffers: skewed banks that read any L consecutive pixels and write any Lp x Lc block in one cycle."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import ShapeLike, Value
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
+from hw.memory.rotate import Rotator
+from quant.contract import ACT_BITS
+
+
+class WideReadSignature(wiring.Signature):
+    """A read of ``wide`` channel groups at once: sub-buffer ``c`` answers for the channel group with index ``c`` mod ``wide``.
+
+    Members
+    -------
+    valid : Out(1)
+        A request, no back-pressure.
+    px, base, rows, skew : Out
+        As in :class:`hw.interfaces.ReadSignature`.
+    cg, cg2 : Out(GROUP_BITS)
+        Two channel groups; only their part above ``wide`` counts.
+    pick2 : Out(wide)
+        Sub-buffers that answer for ``cg2``; the others answer for ``cg``.
+    data : In(ArrayLayout(words, wide))
+        ``[c][lane][channel]``, ``latency`` cycles later.
+    """
+
+    def __init__(self, config: AcceleratorConfig, wide: int, element: ShapeLike = signed(ACT_BITS)):
+        super().__init__({
+            "valid": Out(1),
+            "px": Out(signed(PIXEL_BITS + 2)),
+            "cg": Out(GROUP_BITS),
+            "cg2": Out(GROUP_BITS),
+            "pick2": Out(wide),
+            "base": Out(ROW_BITS),
+            "rows": Out(ROW_BITS),
+            "skew": Out(SPLIT_BITS),
+            "data": In(data.ArrayLayout(words(config, element), wide)),
+        })
+
+
+class ActBuffer(wiring.Component):
+    """One activation buffer (docs/architecture.md, section 2): ``wide`` sub-buffers of ``l`` banks of one word.
+
+    Reading and writing never meet: one port each. A word written is readable by requests ``write_latency`` cycles after its write.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        Sizes.
+    rows : int
+        Rows of a bank.
+    wide : int
+        Sub-buffers, a power of two.
+    element : ShapeLike
+        One channel's value.
+
+    Members
+    -------
+    read : In(WideReadSignature)
+        Answers ``read_latency`` cycles later.
+    write : In(WriteSignature)
+        One a cycle.
+    """
+
+    #: Cycles from a read request to its data.
+    read_latency = 6
+    #: Cycles after a write from which a read request sees it.
+    write_latency = 5
+
+    def __init__(self, config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = signed(ACT_BITS)):
+        self.config = config
+        self.rows = rows
+        self.wide = wide
+        self.element = element
+        super().__init__({
+            "read": In(WideReadSignature(config, wide, element)),
+            "write": In(WriteSignature(config, element)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        address = unsigned(ceil_log2(self.rows))
+        word = self.write.payload.words.shape().elem_shape
+        banks = [[memory.Memory(shape=unsigned(word.size), depth=self.rows, init=[]) for _ in range(self.config.l)] for _ in range(self.wide)]
+        for c, row in enumerate(banks):
+            for b, bank in enumerate(row):
+                m.submodules[f"bank_{c}_{b}"] = bank
+        self._elaborate_write(m, address, banks)
+        self._elaborate_read(m, address, banks)
+        return m
+
+    def _elaborate_write(self, m: Module, address: ShapeLike, banks: list[list[memory.Memory]]) -> None:
+        lanes, bits, wide_bits = self.config.l, exact_log2(self.config.l), exact_log2(self.wide)
+        write, payload = self.write, self.write.payload
+        splits = range(bits + 1)
+
+        # Step 1: the row of the first channel group; how far each slot's channel group lies beyond it.
+        valid1, payload1 = Signal(), Signal.like(payload)
+        first_row = Signal(ROW_BITS + GROUP_BITS)
+        m.d.sync += [
+            valid1.eq(write.valid),
+            payload1.eq(payload),
+            first_row.eq(payload.base + (payload.cg >> wide_bits) * payload.rows),
+        ]
+        # Step 2: every slot's row and sub-buffer.
+        slot = data.StructLayout({"mask": 1, "row": address, "sub": max(1, wide_bits), "word": payload.words.shape().elem_shape.size})
+        slots = Signal(data.ArrayLayout(slot, lanes))
+        amount = Signal(max(1, bits))
+        low = payload1.px[:bits] if bits else Const(0, 1)
+        m.d.sync += amount.eq(-(payload1.px + (payload1.cg << payload1.split)))
+        for i in range(lanes):
+            pixel, channel = Signal(max(1, bits), name=f"pixel_{i}"), Signal(max(1, bits), name=f"channel_{i}")
+            with m.Switch(payload1.split):
+                for split in splits:
+                    with m.Case(split):
+                        m.d.comb += [pixel.eq(i & ((1 << split) - 1)), channel.eq(i >> split)]
+            group = Signal(wide_bits + bits + 1, name=f"group_{i}")
+            m.d.comb += group.eq(payload1.cg[:wide_bits] + channel)
+            m.d.sync += [
+                slots[i].mask.eq(valid1 & payload1.mask[i]),
+                slots[i].row.eq(first_row + (group >> wide_bits) * payload1.rows + (payload1.px >> bits) + ((low + pixel) >> bits)),
+                slots[i].sub.eq(group[:wide_bits] if wide_bits else 0),
+                slots[i].word.eq(payload1.words[i]),
+            ]
+        # Steps 3 and 4: slot i to bank (i + first) mod l.
+        m.submodules.write_rotator = rotator = Rotator(slot, lanes)
+        m.d.comb += [rotator.i.eq(slots), rotator.amount.eq(amount)]
+        for c, row in enumerate(banks):
+            for b, bank in enumerate(row):
+                port = bank.write_port()
+                here = rotator.o[b]
+                m.d.comb += [
+                    port.en.eq(here.mask & (here.sub == c) if self.wide > 1 else here.mask),
+                    port.addr.eq(here.row),
+                    port.data.eq(here.word),
+                ]
+
+    def _elaborate_read(self, m: Module, address: ShapeLike, banks: list[list[memory.Memory]]) -> None:
+        lanes, bits, wide_bits = self.config.l, exact_log2(self.config.l), exact_log2(self.wide)
+        read = self.read
+
+        # Step 1: first row and rotation of both channel groups.
+        rows_of = []
+        for name, group in (("one", read.cg), ("two", read.cg2)):
+            row = Signal(signed(ROW_BITS + GROUP_BITS + 1), name=f"row_{name}")
+            m.d.sync += row.eq(read.base + (group >> wide_bits) * read.rows + (read.px >> bits))
+            rows_of.append(row)
+            if self.wide == 1:
+                break
+        low, skewed = Signal(max(1, bits)), [Signal(max(1, bits), name=f"skewed_{n}") for n in range(len(rows_of))]
+        low1, pick = Signal(max(1, bits)), Signal(self.wide)
+        groups = (read.cg, read.cg2)
+        m.d.comb += low.eq(read.px[:bits] if bits else 0)
+        m.d.sync += [low1.eq(low), pick.eq(read.pick2)]
+        skew1 = Signal(SPLIT_BITS)
+        m.d.sync += skew1.eq(read.skew)
+        for n in range(len(rows_of)):
+            # Only the part of the group above the sub-buffer index is common; the index itself is added below.
+            m.d.sync += skewed[n].eq(read.px + (((groups[n] >> wide_bits) << wide_bits) << read.skew))
+        for c, row in enumerate(banks):
+            # Step 2: every bank's row.
+            amount = Signal(max(1, bits), name=f"amount_{c}")
+            chosen_row, chosen_skew = rows_of[0], skewed[0]
+            if self.wide > 1:
+                chosen_row, chosen_skew = Mux(pick[c], rows_of[1], rows_of[0]), Mux(pick[c], skewed[1], skewed[0])
+            here = Signal(max(1, bits), name=f"here_{c}")
+            m.d.comb += here.eq(chosen_skew + (Const(c, wide_bits + 1) << skew1))
+            m.d.sync += amount.eq(here)
+            m.submodules[f"read_rotator_{c}"] = rotator = Rotator(unsigned(banks[0][0].shape.width), lanes)
+            for b, bank in enumerate(row):
+                port = bank.read_port(domain="sync")
+                distance = Signal(max(1, bits), name=f"distance_{c}_{b}")
+                bank_row = Signal(address, name=f"bank_row_{c}_{b}")
+                m.d.comb += distance.eq(b - here)
+                m.d.sync += bank_row.eq(chosen_row + ((low1 + distance) >> bits))
+                # Step 3: the memory; step 4: its output register.
+                word = Signal(port.data.shape(), name=f"word_{c}_{b}")
+                m.d.comb += [port.addr.eq(bank_row), port.en.eq(1)]
+                m.d.sync += word.eq(port.data)
+                m.d.comb += rotator.i[b].eq(word)
+            # Steps 5 and 6: pixel px to lane 0.
+            m.d.comb += rotator.amount.eq(_delayed(m, amount, 2, f"amount_{c}"))
+            m.d.comb += read.data[c].eq(Cat(rotator.o[i] for i in range(lanes)))
+
+
+def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    for n in range(cycles):
+        register = Signal.like(value, name=f"{name}_after_{n + 1}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+__all__ = ["ActBuffer", "WideReadSignature"]
