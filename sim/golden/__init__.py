@@ -1,0 +1,1 @@
+"""The golden model: docs/integer-contract.md in NumPy, and nothing else."""
