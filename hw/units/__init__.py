@@ -1,0 +1,1 @@
+"""The arithmetic units: post-processing, LayerNorm, sums and logarithms."""

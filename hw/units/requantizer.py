@@ -1,0 +1,70 @@
+"""The first step of post-processing: an accumulator, its bias, the channel's scale (integer contract, section 3)."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.units.delay import delayed
+from hw.units.rounding import RoundingShift
+from quant.contract import ACC_BITS, CODE_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX
+
+#: Bits of a channel's shift.
+SHIFT_BITS = ceil_log2(SHIFT_MAX + 1)
+#: Bits of the shift with a divisor's code added.
+TOTAL_SHIFT_BITS = ceil_log2(SHIFT_MAX + (1 << CODE_BITS))
+
+
+class Requantizer(wiring.Component):
+    """One lane of ``t = sat(rs((acc + bias) * mult, shift + code), PRE_BITS)``.
+
+    A pure pipeline: a new value each cycle, ``latency`` cycles. The first four registers are those of a DSP48E2: operands,
+    pre-adder, product, and the product once more at the output; then come the three steps of the rounding shift.
+
+    Members
+    -------
+    acc, bias : In(signed(ACC_BITS))
+        Accumulator and bias; their sum fits ``ACC_BITS``.
+    mult : In(MULT_BITS)
+        Multiplier.
+    shift : In(SHIFT_BITS), code : In(CODE_BITS)
+        The channel's shift and the divisor's code; a sum beyond the product's width gives 0.
+    t : Out(signed(PRE_BITS))
+        The result.
+    """
+
+    #: Registers up to the product, as a DSP has them.
+    _PRODUCT_CYCLES = 4
+    #: Cycles from the inputs to ``t``.
+    latency = _PRODUCT_CYCLES + RoundingShift.latency
+
+    def __init__(self) -> None:
+        super().__init__({
+            "acc": In(signed(ACC_BITS)),
+            "bias": In(signed(ACC_BITS)),
+            "mult": In(MULT_BITS),
+            "shift": In(SHIFT_BITS),
+            "code": In(CODE_BITS),
+            "t": Out(signed(PRE_BITS)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the pipeline."""
+        m = Module()
+        acc = delayed(m, self.acc, 1, "acc")
+        bias = delayed(m, self.bias, 1, "bias")
+        total = Signal(signed(ACC_BITS), reset_less=True)
+        m.d.sync += total.eq(acc + bias)
+        mult = delayed(m, self.mult, 2, "mult")
+        product = Signal(signed(ACC_BITS + MULT_BITS), reset_less=True)
+        m.d.sync += product.eq(total * mult)
+
+        shift = Signal(TOTAL_SHIFT_BITS, reset_less=True)
+        m.d.sync += shift.eq(self.shift + self.code)
+        m.submodules.rounding = rounding = RoundingShift(len(product), TOTAL_SHIFT_BITS, PRE_BITS)
+        m.d.comb += [
+            rounding.i.eq(delayed(m, product, 1, "product")),
+            rounding.shift.eq(delayed(m, shift, self._PRODUCT_CYCLES - 1, "shift")),
+            self.t.eq(rounding.o),
+        ]
+        return m

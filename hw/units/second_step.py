@@ -1,0 +1,104 @@
+"""The second step of post-processing: hardswish or residual, the second shift, the zero point (integer contract, section 3)."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.control.descriptor import DESCRIPTOR, Act
+from hw.units.delay import delayed
+from hw.units.rounding import RoundingShift, saturated
+from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS, ZERO_BITS
+
+#: Bits of the second shift.
+OUT_SHIFT_BITS = ceil_log2(OUT_SHIFT_MAX + 1)
+#: Bits of the residual's zero point.
+RES_ZERO_BITS = DESCRIPTOR["res_zero"].width
+#: What the shifter keeps before the zero point is added: its limits saturate ``ACT_BITS`` whatever the zero point is.
+_NEAR_BITS = max(ZERO_BITS, ACT_BITS) + 1
+
+
+class SecondStep(wiring.Component):
+    """One lane from ``t`` to ``q``: ``q = sat(rs(v, out_shift) + zero, ACT_BITS)``.
+
+    ==========  =======================================
+    ``act``     ``v``
+    ==========  =======================================
+    NONE        ``t``
+    HARDSWISH   ``t * min(max(t + three, 0), 2 * three)``
+    RESIDUAL    ``t + (r - res_zero) * res_mult``
+    ==========  =======================================
+
+    All three are ``x * y + z`` of one DSP: operands, product and sum are registered, the operands once more before the
+    multiplier for the clamp. A pure pipeline: a new value each cycle, ``latency`` cycles.
+
+    Members
+    -------
+    t : In(signed(PRE_BITS))
+        What the first step gave.
+    three : In(THREE_BITS), zero : In(signed(ZERO_BITS))
+        The channel's hardswish constant and zero point.
+    r : In(signed(ACT_BITS))
+        The residual.
+    act : In(Act), out_shift : In(OUT_SHIFT_BITS), res_mult : In(RES_MULT_BITS), res_zero : In(signed(RES_ZERO_BITS))
+        The layer's constants; like all inputs they belong to the value of the same cycle.
+    q : Out(signed(ACT_BITS))
+        The result.
+    t_out : Out(signed(PRE_BITS))
+        ``t`` in the cycle of ``q``: what logits keep.
+    """
+
+    #: Registers up to the sum: clamp, operands, product, sum.
+    _SUM_CYCLES = 4
+    #: Cycles from the inputs to ``q`` and ``t_out``; the last one adds the zero point.
+    latency = _SUM_CYCLES + RoundingShift.latency + 1
+
+    def __init__(self) -> None:
+        super().__init__({
+            "t": In(signed(PRE_BITS)),
+            "three": In(THREE_BITS),
+            "zero": In(signed(ZERO_BITS)),
+            "r": In(signed(ACT_BITS)),
+            "act": In(Act),
+            "out_shift": In(OUT_SHIFT_BITS),
+            "res_mult": In(RES_MULT_BITS),
+            "res_zero": In(signed(RES_ZERO_BITS)),
+            "q": Out(signed(ACT_BITS)),
+            "t_out": Out(signed(PRE_BITS)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the pipeline."""
+        m = Module()
+        t1 = delayed(m, self.t, 1, "t")
+        three1 = delayed(m, self.three, 1, "three")
+        act1 = delayed(m, self.act, 1, "act")
+        res_mult1 = delayed(m, self.res_mult, 1, "res_mult")
+        lifted = Signal((self.t + self.three).shape(), reset_less=True)
+        above = Signal(reset_less=True)
+        centred = Signal((self.r - self.res_zero).shape(), reset_less=True)
+        m.d.sync += [
+            lifted.eq(self.t + self.three),
+            above.eq(self.t > self.three),  # t + three > 2 * three
+            centred.eq(self.r - self.res_zero),
+        ]
+
+        x = Signal(signed(PRE_BITS), reset_less=True)
+        y = Signal(max(THREE_BITS + 1, RES_MULT_BITS), reset_less=True)
+        z = Signal(signed(PRE_BITS), reset_less=True)
+        with m.If(act1 == Act.HARDSWISH):
+            m.d.sync += [x.eq(t1), y.eq(Mux(lifted < 0, 0, Mux(above, three1 << 1, lifted))), z.eq(0)]
+        with m.Else():
+            m.d.sync += [x.eq(Mux(act1 == Act.RESIDUAL, centred, 0)), y.eq(res_mult1), z.eq(t1)]
+        product = Signal((x * y).shape(), reset_less=True)
+        m.d.sync += product.eq(x * y)
+        z3 = delayed(m, z, 1, "z")
+        v = Signal((product + z3).shape(), reset_less=True)
+        m.d.sync += v.eq(product + z3)
+
+        m.submodules.rounding = rounding = RoundingShift(len(v), OUT_SHIFT_BITS, _NEAR_BITS)
+        zero = delayed(m, self.zero, self.latency - 1, "zero")
+        m.d.comb += [rounding.i.eq(v), rounding.shift.eq(delayed(m, self.out_shift, self._SUM_CYCLES, "out_shift"))]
+        m.d.sync += self.q.eq(saturated(rounding.o + zero, ACT_BITS))
+        m.d.comb += self.t_out.eq(delayed(m, self.t, self.latency, "t_out"))
+        return m
