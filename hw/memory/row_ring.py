@@ -17,8 +17,8 @@ def row_write_layout(word: object, banks: int) -> data.StructLayout:
 class RowRing(wiring.Component):
     """``depth`` rows of one word a bank, filled in order and read at random from a movable base.
 
-    One simple dual-port memory a bank. Writing takes one word a cycle; a word is registered before the memories (it reaches all banks), so a
-    row counts as ``filled`` two cycles after its last word was taken. Reading takes one row a cycle.
+    One simple dual-port memory a bank. Writing takes one word a cycle; a word is registered before the memories (it
+    reaches all banks), so a row counts as ``filled`` two cycles after its last word was taken. Reading takes one row a cycle.
 
     Parameters
     ----------
@@ -105,5 +105,5 @@ class RowRing(wiring.Component):
                 read.en.eq(self.en),
             ]
             with m.If(arrived):
-                m.d.sync += data.View(data.ArrayLayout(unsigned(len(read.data)), self._banks), self.row.as_value())[bank].eq(read.data)
+                m.d.sync += self.row.as_value().word_select(bank, len(read.data)).eq(read.data)
         return m
