@@ -1,0 +1,47 @@
+# `make demo` and `make test` need nothing but a clone; see README.md.
+#   PYTHON=/path/to/python3   the Python that .venv is made with (default: the first one >= 3.11)
+#   CUDA=1                    torch with CUDA; by default its CPU build. `CUDA=` goes back.
+#   JOBS=2                    tests at a time
+
+CUDA ?= $(wildcard .venv/stamp-cuda)
+STAMP := .venv/stamp-$(if $(CUDA),cuda,cpu)
+BIN := .venv/bin
+JOBS ?= 2
+PACKAGES := triovit quant hw sim
+export CUDA PYTHON
+
+.PHONY: help setup demo test test-full bench lint clean
+
+help:
+	@echo "make setup      .venv with the pinned packages; redone when the pins change"
+	@echo "make demo       the whole road on the built-in network, into build/demo"
+	@echo "make test       the tests (under 20 minutes on 2 cores)"
+	@echo "make test-full  the tests that take longer, too"
+	@echo "make bench      predicted and measured cycles of the built-in network, layer by layer"
+	@echo "make lint       ruff and mypy"
+	@echo "make clean      removes what the others built, but not .venv"
+
+setup: $(STAMP)
+
+$(STAMP): requirements/python.txt requirements/torch.txt requirements/setup.sh requirements/system.sh pyproject.toml
+	@sh requirements/setup.sh
+
+demo: $(STAMP)
+	$(BIN)/triovit demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not full"
+
+test-full: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+bench: $(STAMP)
+	$(BIN)/triovit demo --images 1 -o build/bench
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
