@@ -1,0 +1,1 @@
+"""Control: descriptors, registers, dispatch and the run as a whole."""

@@ -1,0 +1,1 @@
+"""What brings data in and out: the weight stream, the picture, the results."""
