@@ -42,6 +42,9 @@ class ReadSignature(wiring.Signature):
         Pixel of lane 0; lane ``i`` answers with pixel ``px + i``. What lies outside the tensor reads as some other word, which the reader masks.
     cg, base, rows, skew : Out
         Channel group, first row of the tensor, rows of a channel group, log2 of the bank skew.
+    spread : Out(SPLIT_BITS)
+        log2 of the channel slots, 0 for all lanes in one channel group. Otherwise lane ``i`` answers with pixel ``px + i mod lp`` of channel group
+        ``cg + i div lp``, ``lp = l >> spread``, and the tensor's skew must be ``lp``: what one write wrote, one read reads.
     data : In(words)
         ``l`` words, ``latency`` cycles after ``valid``.
     """
@@ -54,6 +57,7 @@ class ReadSignature(wiring.Signature):
             "base": Out(ROW_BITS),
             "rows": Out(ROW_BITS),
             "skew": Out(SPLIT_BITS),
+            "spread": Out(SPLIT_BITS),
             "data": In(words(config, element)),
         })
 

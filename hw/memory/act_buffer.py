@@ -1,12 +1,13 @@
 """The activation buffers: skewed banks that read any L consecutive pixels and write any Lp x Lc block in one cycle."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.hdl import ShapeLike, Value
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
+from hw.delay import delayed
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
 from hw.memory.rotate import Rotator
 from quant.contract import ACT_BITS
@@ -19,8 +20,8 @@ class WideReadSignature(wiring.Signature):
     -------
     valid : Out(1)
         A request, no back-pressure.
-    px, base, rows, skew : Out
-        As in :class:`hw.interfaces.ReadSignature`.
+    px, base, rows, skew, spread : Out
+        As in :class:`hw.interfaces.ReadSignature`; ``spread`` only where ``wide`` is 1.
     cg, cg2 : Out(GROUP_BITS)
         Two channel groups; only their part above ``wide`` counts.
     pick2 : Out(wide)
@@ -39,6 +40,7 @@ class WideReadSignature(wiring.Signature):
             "base": Out(ROW_BITS),
             "rows": Out(ROW_BITS),
             "skew": Out(SPLIT_BITS),
+            "spread": Out(SPLIT_BITS),
             "data": In(data.ArrayLayout(words(config, element), wide)),
         })
 
@@ -157,8 +159,8 @@ class ActBuffer(wiring.Component):
         groups = (read.cg, read.cg2)
         m.d.comb += low.eq(read.px[:bits] if bits else 0)
         m.d.sync += [low1.eq(low), pick.eq(read.pick2)]
-        skew1 = Signal(SPLIT_BITS)
-        m.d.sync += skew1.eq(read.skew)
+        skew1, spread1, rows1 = Signal(SPLIT_BITS), Signal(SPLIT_BITS), Signal(ROW_BITS)
+        m.d.sync += [skew1.eq(read.skew), spread1.eq(read.spread), rows1.eq(read.rows)]
         for n in range(len(rows_of)):
             # Only the part of the group above the sub-buffer index is common; the index itself is added below.
             m.d.sync += skewed[n].eq(read.px + (((groups[n] >> wide_bits) << wide_bits) << read.skew))
@@ -177,23 +179,22 @@ class ActBuffer(wiring.Component):
                 distance = Signal(max(1, bits), name=f"distance_{c}_{b}")
                 bank_row = Signal(address, name=f"bank_row_{c}_{b}")
                 m.d.comb += distance.eq(b - here)
-                m.d.sync += bank_row.eq(chosen_row + ((low1 + distance) >> bits))
+                pixel, channel = distance, Const(0)
+                if self.wide == 1:
+                    pixel, channel = Signal(max(1, bits), name=f"pixel_of_{b}"), Signal(max(1, bits), name=f"channel_of_{b}")
+                    with m.Switch(spread1):
+                        for spread in range(bits + 1):
+                            with m.Case(spread):
+                                m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits - spread))]
+                m.d.sync += bank_row.eq(chosen_row + channel * rows1 + ((low1 + pixel) >> bits))
                 # Step 3: the memory; step 4: its output register.
                 word = Signal(port.data.shape(), name=f"word_{c}_{b}")
                 m.d.comb += [port.addr.eq(bank_row), port.en.eq(1)]
                 m.d.sync += word.eq(port.data)
                 m.d.comb += rotator.i[b].eq(word)
             # Steps 5 and 6: pixel px to lane 0.
-            m.d.comb += rotator.amount.eq(_delayed(m, amount, 2, f"amount_{c}"))
+            m.d.comb += rotator.amount.eq(delayed(m, amount, 2, f"amount_{c}"))
             m.d.comb += read.data[c].eq(Cat(rotator.o[i] for i in range(lanes)))
-
-
-def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
-    for n in range(cycles):
-        register = Signal.like(value, name=f"{name}_after_{n + 1}")
-        m.d.sync += register.eq(value)
-        value = register
-    return value
 
 
 __all__ = ["ActBuffer", "WideReadSignature"]

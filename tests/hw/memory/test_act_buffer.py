@@ -61,3 +61,35 @@ def test_what_was_written_is_read(m_l, wide, split):
     sim.add_clock(1e-8)
     sim.add_testbench(bench)
     sim.run()
+
+
+@pytest.mark.parametrize("split", [0, 1, 2, 3])
+def test_what_one_write_wrote_one_read_reads(split):
+    config = TOY.with_(name="test", l=8)
+    dut = ActBuffer(config, rows=64)
+    lanes, lp = config.l, 1 << split
+    pixels, groups, rows = 11, 9, 2
+
+    async def bench(ctx):
+        for cg in range(0, groups, lanes // lp):
+            for px in range(0, pixels, lp):
+                words = [_word(config, px + i % lp, cg + i // lp, 3) for i in range(lanes)]
+                mask = sum((px + i % lp < pixels and cg + i // lp < groups) << i for i in range(lanes))
+                ctx.set(dut.write.valid, 1)
+                ctx.set(dut.write.payload, {"mask": mask, "px": px, "cg": cg, "split": split, "base": 0, "rows": rows, "words": words})
+                await ctx.tick()
+        ctx.set(dut.write.valid, 0)
+        await ctx.tick().repeat(dut.write_latency - 1)
+        for px, cg in ((0, 0), (lp, 1), (2, 3), (1, 5)):
+            for name, value in {"valid": 1, "px": px, "cg": cg, "base": 0, "rows": rows, "skew": split, "spread": 3 - split}.items():
+                ctx.set(getattr(dut.read, name), value)
+            await ctx.tick().repeat(dut.read_latency)
+            for i in range(lanes):
+                p, g = px + i % lp, cg + i // lp
+                if p < pixels and g < groups:
+                    assert [ctx.get(dut.read.data[0][i][c]) for c in range(config.m)] == _word(config, p, g, 3)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()

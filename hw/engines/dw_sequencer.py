@@ -1,0 +1,211 @@
+"""R-MAC's loop nest for depthwise convolution: segments of pixels, sets of channel groups, taps."""
+
+from amaranth import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR
+from hw.interfaces import GROUP_BITS, PIXEL_BITS
+
+
+def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One tap of one segment and set."""
+    return data.StructLayout({
+        "px": signed(PIXEL_BITS + 2),     # input pixel of lane 0
+        "src_cg": GROUP_BITS,             # first channel group of the set, in the source
+        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
+        "lane": range(max(2, config.t)),  # lane of the row that holds the tap
+        "first": 1,
+        "last": 1,
+        "outside": config.l,              # lanes that read beyond the map
+        "steps": range(config.wide + 1),  # channel groups of the set
+        "out_px": PIXEL_BITS,             # first output pixel
+        "cg": GROUP_BITS,                 # first channel group of the result
+        "entry": ceil_log2(config.param_rows),
+        "mask": config.l,
+        "seg_last": 1,
+        "progress": PIXEL_BITS,
+    })
+
+
+class DwSequencer(wiring.Component):
+    """Walks a DW task (docs/architecture.md, section 3).
+
+    At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. After ``start`` the lanes'
+    coordinates are filled one lane a cycle, so the first beat comes ``setup_cycles`` later.
+
+    Members
+    -------
+    start, task, busy, beat_valid, beat, free : see :class:`hw.engines.mat_sequencer.MatSequencer`
+    weights, params, space : In
+        Rows of the rings and room in the result queue.
+    issue : Out
+        Results reserved in this cycle.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "task": In(DESCRIPTOR),
+            "busy": Out(1),
+            "weights": In(range(config.weight_rows + 1)),
+            "params": In(range(config.param_rows + 1)),
+            "space": In(range(config.result_depth + 1)),
+            "issue": Out(range(config.wide + 1)),
+            "beat_valid": Out(1),
+            "beat": Out(dw_beat_layout(config)),
+            "free": Out(range(config.weight_rows + 1)),
+            "stall_weights": Out(1),
+            "stall_results": Out(1),
+        })
+
+    @property
+    def setup_cycles(self) -> int:
+        """Cycles from ``start`` to the first beat's issue."""
+        return self.config.l + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, task = self.config, self.task
+        lanes, wide = config.l, config.wide
+        bits = exact_log2(lanes)
+        coordinate = task.w_in.shape().width if hasattr(task.w_in, "shape") else 10
+        two = task.stride == 2
+
+        # Output coordinates of every lane, and where the segment starts.
+        lane_y = [Signal(coordinate, name=f"y_{i}") for i in range(lanes)]
+        lane_x = [Signal(coordinate, name=f"x_{i}") for i in range(lanes)]
+        setup, filling, fill_y, fill_x = Signal(), Signal(range(lanes)), Signal(coordinate), Signal(coordinate)
+        running = Signal()
+        out_px = Signal(PIXEL_BITS)
+        origin = Signal(signed(PIXEL_BITS + 2))    # input pixel under lane 0's centre tap
+        line = Signal(signed(PIXEL_BITS + 2))      # the same at the row's first segment (stride 2)
+        set_index, set_cg = Signal(DESCRIPTOR["tiles"].width), Signal(GROUP_BITS)
+        ky, kx, tap_px = Signal(3), Signal(3), Signal(signed(PIXEL_BITS + 2))
+        row, tap_lane = Signal(ceil_log2(config.weight_rows)), Signal(range(max(2, config.t)))
+        radius = Signal(2)
+        m.d.comb += radius.eq(task.kernel >> 1)
+
+        last_kx, last_ky = kx == task.kernel - 1, ky == task.kernel - 1
+        last_tap = Signal()
+        m.d.comb += last_tap.eq(last_kx & last_ky)
+        last_set = set_index == task.tiles - 1
+        left = Signal(signed(PIXEL_BITS + 1))
+        m.d.comb += left.eq(task.px_end - out_px)
+        left_in_row = Signal(signed(coordinate + 1))
+        m.d.comb += left_in_row.eq(task.w_out - lane_x[0])
+        row_end = Signal()
+        m.d.comb += row_end.eq(left_in_row <= lanes // 2)
+        pixels = Signal(bits + 1)
+        m.d.comb += pixels.eq(Mux(two, Mux(row_end, left_in_row, lanes // 2), lanes))
+        last_segment = Signal()
+        m.d.comb += last_segment.eq(left <= pixels)
+
+        groups_left = Signal(signed(GROUP_BITS + 1))
+        steps = Signal(range(wide + 1))
+        m.d.comb += [
+            groups_left.eq(task.dst_cg_end - task.dst_cg - set_cg),
+            steps.eq(Mux(groups_left < wide, groups_left, wide)),
+        ]
+        has_weights, has_room, go = Signal(), Signal(), Signal()
+        m.d.comb += [
+            has_weights.eq(self.weights > row),
+            has_room.eq(~last_tap | ((self.space >= steps) & (self.params >= set_cg + steps))),
+            go.eq(running & has_weights & has_room),
+            self.issue.eq(Mux(go & last_tap, steps, 0)),
+            self.busy.eq(setup | running),
+            self.stall_weights.eq(running & ~has_weights),
+            self.stall_results.eq(running & has_weights & ~has_room),
+        ]
+
+        outside, mask = Signal(lanes), Signal(lanes)
+        for i in range(lanes):
+            in_y, in_x = Signal(signed(coordinate + 3), name=f"in_y_{i}"), Signal(signed(coordinate + 3), name=f"in_x_{i}")
+            m.d.comb += [
+                in_y.eq(Mux(two, lane_y[i] << 1, lane_y[i]) + ky - radius),
+                in_x.eq(Mux(two, lane_x[i] << 1, lane_x[i]) + kx - radius),
+                outside[i].eq((in_y < 0) | (in_y >= task.h_in) | (in_x < 0) | (in_x >= task.w_in)),
+                mask[i].eq((Const(i, bits + 1) < pixels) & (Const(i, bits + 1) < left)),
+            ]
+        progress = Signal(PIXEL_BITS)
+        m.d.comb += progress.eq(Mux(last_segment, task.px_end, out_px + pixels))
+        m.d.sync += [
+            self.beat_valid.eq(go),
+            self.beat.px.eq(tap_px),
+            self.beat.src_cg.eq(task.src_cg + set_cg),
+            self.beat.offset.eq(row),
+            self.beat.lane.eq(tap_lane),
+            self.beat.first.eq((ky == 0) & (kx == 0)),
+            self.beat.last.eq(last_tap),
+            self.beat.outside.eq(outside),
+            self.beat.steps.eq(steps),
+            self.beat.out_px.eq(out_px),
+            self.beat.cg.eq(task.dst_cg + set_cg),
+            self.beat.entry.eq(set_cg),
+            self.beat.mask.eq(mask),
+            self.beat.seg_last.eq(last_set),
+            self.beat.progress.eq(progress),
+            self.free.eq(Mux(go & last_tap & last_set & last_segment, row + 1, 0)),
+        ]
+
+        next_origin = Signal(signed(PIXEL_BITS + 2))
+        m.d.comb += next_origin.eq(Mux(two, Mux(row_end, line + (task.w_in << 1), origin + lanes), origin + lanes))
+        corner = Signal(signed(PIXEL_BITS + 2))  # distance from the centre tap to the first one
+        m.d.comb += corner.eq(Mux(radius == 1, task.w_in + 1, (task.w_in << 1) + 2))
+        with m.If(go):
+            m.d.sync += [
+                kx.eq(Mux(last_kx, 0, kx + 1)),
+                tap_px.eq(Mux(last_kx, tap_px + task.w_in - (radius << 1), tap_px + 1)),
+                tap_lane.eq(Mux(last_tap | (tap_lane == config.t - 1), 0, tap_lane + 1)),
+            ]
+            with m.If(last_tap | (tap_lane == config.t - 1)):
+                m.d.sync += row.eq(row + 1)
+            with m.If(last_kx):
+                m.d.sync += ky.eq(Mux(last_ky, 0, ky + 1))
+            with m.If(last_tap):
+                m.d.sync += [
+                    tap_px.eq(origin - corner),
+                    set_index.eq(Mux(last_set, 0, set_index + 1)),
+                    set_cg.eq(Mux(last_set, 0, set_cg + wide)),
+                ]
+                with m.If(last_set):
+                    m.d.sync += [row.eq(0), out_px.eq(out_px + pixels), origin.eq(next_origin), tap_px.eq(next_origin - corner)]
+                    with m.If(two & row_end):
+                        m.d.sync += line.eq(next_origin)
+                    self._advance_lanes(m, lane_y, lane_x, two, row_end)
+                    with m.If(last_segment):
+                        m.d.sync += running.eq(0)
+        with m.If(setup):
+            with m.Switch(filling):
+                for i in range(lanes):
+                    with m.Case(i):
+                        m.d.sync += [lane_y[i].eq(fill_y), lane_x[i].eq(fill_x)]
+            wraps = (fill_x == task.w_out - 1) & ~two
+            m.d.sync += [filling.eq(filling + 1), fill_x.eq(Mux(wraps, 0, fill_x + 1)), fill_y.eq(fill_y + wraps)]
+            with m.If(filling == lanes - 1):
+                m.d.sync += [setup.eq(0), running.eq(1)]
+        with m.If(self.start):
+            m.d.sync += [
+                setup.eq(1), filling.eq(0), fill_y.eq(0), fill_x.eq(0), out_px.eq(0), origin.eq(0), line.eq(0),
+                set_index.eq(0), set_cg.eq(0), ky.eq(0), kx.eq(0), row.eq(0), tap_lane.eq(0), tap_px.eq(-corner),
+            ]
+        return m
+
+    def _advance_lanes(self, m: Module, lane_y: list[Signal], lane_x: list[Signal], two: object, row_end: Signal) -> None:
+        task, lanes = self.task, self.config.l
+        for i in range(lanes):
+            moved = Signal(range(1 << (len(lane_x[i]) + 1)), name=f"moved_{i}")
+            wraps = Signal(name=f"wraps_{i}")
+            m.d.comb += [moved.eq(lane_x[i] + task.step_x), wraps.eq(moved >= task.w_out)]
+            with m.If(two):
+                m.d.sync += lane_x[i].eq(Mux(row_end, i, lane_x[i] + lanes // 2))
+                with m.If(row_end):
+                    m.d.sync += lane_y[i].eq(lane_y[i] + 1)
+            with m.Else():
+                m.d.sync += [
+                    lane_x[i].eq(Mux(wraps, moved - task.w_out, moved)),
+                    lane_y[i].eq(lane_y[i] + task.step_y + wraps),
+                ]

@@ -1,0 +1,320 @@
+"""The MAT engine: L blocks of N adder trees of M inputs (arXiv 2405.03882, section IV)."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
+from hw.delay import delayed
+from hw.engines.mac_block import MacBlock
+from hw.engines.mat_sequencer import MatSequencer
+from hw.engines.result_queue import ResultQueue
+from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
+from hw.memory.z_buffer import ZBuffer
+from hw.units.layer_norm import LayerNormCore
+from quant.contract import ACT_BITS, GAMMA_BITS
+
+
+def weight_row(config: AcceleratorConfig) -> data.ArrayLayout:
+    """A row of a weight ring: ``[block][lane][input]`` int8."""
+    return data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.n), config.l)
+
+
+def result_meta(config: AcceleratorConfig) -> data.StructLayout:
+    """Where a result belongs: the fields of a result but its accumulators."""
+    fields = result_layout(config).members
+    return data.StructLayout({name: shape for name, shape in fields.items() if name != "acc"})
+
+
+class JointSignature(wiring.Signature):
+    """What MAT tells R-MAC while both work on one PW task.
+
+    Members
+    -------
+    active : Out(1)
+        A joint task runs.
+    en, offset, free : Out
+        Reads and releases of the weight ring.
+    x : Out(words)
+        The word of every block, when its weights come out of the ring.
+    valid, first : Out(1)
+        The words count; they start a sum.
+    issue : Out(1)
+        A result is reserved.
+    push : Out(1), meta : Out(result_meta)
+        The sums are complete, and where they belong.
+    sequencing : Out(1)
+        More beats will come.
+    weights, params, space : In
+        State of R-MAC's rings and queue.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__({
+            "active": Out(1),
+            "en": Out(1),
+            "offset": Out(ceil_log2(config.weight_rows)),
+            "free": Out(range(config.weight_rows + 1)),
+            "x": Out(words(config)),
+            "valid": Out(1),
+            "first": Out(1),
+            "issue": Out(1),
+            "push": Out(1),
+            "meta": Out(result_meta(config)),
+            "sequencing": Out(1),
+            "weights": In(range(config.weight_rows + 1)),
+            "params": In(range(config.param_rows + 1)),
+            "space": In(1),
+        })
+
+
+class RingReadSignature(wiring.Signature):
+    """The reading side of a ring, as an engine drives it.
+
+    Members
+    -------
+    en : Out(1), offset : Out
+        Read the row ``offset`` rows from the base.
+    row : In(shape)
+        Two cycles later.
+    filled : In
+        Complete rows from the base.
+    free : Out
+        Rows to release.
+    """
+
+    def __init__(self, shape: object, depth: int):
+        super().__init__({
+            "en": Out(1),
+            "offset": Out(ceil_log2(depth)),
+            "row": In(shape),
+            "filled": In(range(depth + 1)),
+            "free": Out(range(depth + 1)),
+        })
+
+
+class MatEngine(wiring.Component):
+    """Runs PW, QZ, DIV and LN tasks (docs/architecture.md, sections 3 and 4).
+
+    Members
+    -------
+    start : In(1), task : In(DESCRIPTOR)
+        A task, only while not ``busy``.
+    busy : Out(1)
+        Until its last result has been retired.
+    running : Out(DESCRIPTOR)
+        The current task.
+    read : Out(ReadSignature), read_src : Out(Buffer)
+        Reads of X, Y or D; the answer must come after ``read_latency`` cycles.
+    weights : Out(RingReadSignature)
+        MAT's weight ring.
+    params_filled : In, params_free : Out
+        MAT's parameter ring; post-processing reads it.
+    z : In(...)
+        The Z buffer's row for ``z_slot``, ``z_k``.
+    progress : In
+        Completed pixels of the R-MAC task.
+    retired : In(1)
+        A result of MAT has been written.
+    result : Out(stream)
+        To post-processing.
+    joint : Out(JointSignature)
+        To R-MAC.
+    stall_weights, stall_results, stall_progress : Out(1)
+        Counter strobes.
+    """
+
+    def __init__(self, config: AcceleratorConfig, read_latency: int):
+        self.config = config
+        self.read_latency = read_latency
+        z_ports = ZBuffer(config)
+        super().__init__({
+            "start": In(1),
+            "task": In(DESCRIPTOR),
+            "busy": Out(1),
+            "running": Out(DESCRIPTOR),
+            "read": Out(ReadSignature(config)),
+            "read_src": Out(Buffer),
+            "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
+            "params_filled": In(range(config.param_rows + 1)),
+            "params_free": Out(range(config.param_rows + 1)),
+            "z_slot": Out(1),
+            "z_k": Out(z_ports.read_k.shape()),
+            "z": In(z_ports.z.shape()),
+            "ksum": In(z_ports.ksum.shape()),
+            "progress": In(PIXEL_BITS),
+            "retired": In(1),
+            "result": Out(stream.Signature(result_layout(config))),
+            "joint": Out(JointSignature(config)),
+            "stall_weights": Out(1),
+            "stall_results": Out(1),
+            "stall_progress": Out(1),
+        })
+
+    #: Cycles from a ring's read request to its row.
+    RING_LATENCY = 2
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat (its read request) to the sum that it ends."""
+        return self.read_latency + MacBlock(self.config.n, self.config.m).tree_latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, task = self.config, self.running
+        m.submodules.sequencer = sequencer = MatSequencer(config)
+        m.submodules.queue = queue = ResultQueue(config)
+        wiring.connect(m, wiring.flipped(self.result), queue.o)
+
+        started = Signal()
+        m.d.sync += started.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += task.eq(self.task)
+        m.d.comb += [
+            sequencer.start.eq(started),
+            sequencer.task.eq(task),
+            sequencer.progress.eq(self.progress),
+            queue.retired.eq(self.retired),
+            self.stall_weights.eq(sequencer.stall_weights),
+            self.stall_results.eq(sequencer.stall_results),
+            self.stall_progress.eq(sequencer.stall_progress),
+        ]
+        # A task is over when its results are written; its parameters are released then.
+        active = Signal()
+        sequencing = started | sequencer.busy | sequencer.beat_valid
+        finished = active & ~sequencing & queue.idle
+        with m.If(self.start):
+            m.d.sync += active.eq(1)
+        with m.Elif(finished):
+            m.d.sync += active.eq(0)
+        m.d.comb += self.busy.eq(active)
+        entries = Signal.like(self.params_free)
+        with m.If(sequencer.beat_valid & (task.opcode != Opcode.DIV)):
+            m.d.sync += entries.eq(Mux(sequencer.beat.entry >= entries, sequencer.beat.entry + 1, entries))
+        with m.If(finished):
+            m.d.comb += self.params_free.eq(entries)
+            m.d.sync += entries.eq(0)
+
+        beat, beat_valid = sequencer.beat, sequencer.beat_valid
+        m.d.comb += [
+            self.read.valid.eq(beat_valid),
+            self.read.px.eq(beat.px),
+            self.read.cg.eq(beat.src_cg),
+            self.read.base.eq(task.src_base),
+            self.read.rows.eq(task.src_rows),
+            self.read.skew.eq(task.src_skew),
+            self.read_src.eq(task.src),
+        ]
+        self._elaborate_rings(m, sequencer, queue, task)
+        arrive = self.read_latency
+        valid = delayed(m, beat_valid, arrive, "valid", reset=True)
+        here = delayed(m, beat, arrive, "beat")
+        blocks = self._elaborate_array(m, task, valid, here)
+        self._elaborate_results(m, queue, sequencer, task, blocks, valid, here)
+        m.d.comb += [self.joint.active.eq(active & task.joint), self.joint.sequencing.eq(sequencing)]
+        return m
+
+    def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, task: data.View) -> None:
+        # The row must come out with the word, so the ring is read later than the buffer; what a beat releases is released then.
+        wait = self.read_latency - self.RING_LATENCY
+        en, offset = delayed(m, sequencer.beat_valid, wait, "ring_en", reset=True), delayed(m, sequencer.beat.offset, wait, "ring_offset")
+        free = delayed(m, sequencer.free, wait, "ring_free", reset=True)
+        leaving = Signal.like(self.weights.filled)
+        m.d.sync += leaving.eq(leaving + sequencer.free - free)
+        mine, joints = Signal.like(self.weights.filled), Signal.like(self.weights.filled)
+        m.d.comb += [
+            self.weights.en.eq(en),
+            self.weights.offset.eq(offset),
+            self.weights.free.eq(free),
+            mine.eq(self.weights.filled - leaving - sequencer.free),
+            joints.eq(self.joint.weights - leaving - sequencer.free),
+            sequencer.weights.eq(Mux(task.joint & (joints < mine), joints, mine)),
+            sequencer.params.eq(Mux(task.joint & (self.joint.params < self.params_filled), self.joint.params, self.params_filled)),
+            sequencer.ready.eq((queue.space != 0) & (~task.joint | self.joint.space)),
+            queue.issue.eq(sequencer.issue),
+            self.joint.en.eq(en & task.joint),
+            self.joint.offset.eq(offset),
+            self.joint.free.eq(Mux(task.joint, free, 0)),
+            self.joint.issue.eq(sequencer.issue & task.joint),
+            self.z_slot.eq(task.slot),
+            self.z_k.eq(delayed(m, sequencer.beat.k, wait, "z_k")),
+        ]
+
+    def _elaborate_array(self, m: Module, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:
+        config, blocks = self.config, []
+        splits = range(exact_log2(config.l) + 1)
+        is_qz, is_div = task.opcode == Opcode.QZ, task.opcode == Opcode.DIV
+        for block in range(config.l):
+            word = Signal(self.read.data.shape().elem_shape, name=f"word_{block}")
+            dynamic = Signal(self.z.shape().elem_shape, name=f"dynamic_{block}")
+            with m.Switch(task.lp):
+                for split in splits:
+                    with m.Case(split):
+                        m.d.comb += word.eq(self.read.data[block & ((1 << split) - 1)])
+                        if (block >> split) < config.max_groups:
+                            m.d.comb += dynamic.eq(self.z[block >> split])
+            for c in range(config.m):
+                m.d.comb += self.joint.x[block][c].eq(Mux(task.relu & (word[c] < 0), 0, word[c]))
+            m.submodules[f"block_{block}"] = macs = MacBlock(config.n, config.m)
+            m.d.comb += [macs.valid.eq(valid), macs.first.eq(here.first)]
+            for n in range(config.n):
+                m.d.comb += macs.x[n].eq(self.joint.x[block])
+                with m.If(is_qz):
+                    m.d.comb += macs.w[n].eq(dynamic[n])
+                with m.Elif(is_div):
+                    m.d.comb += macs.w[n].eq(self.ksum if n == 0 else 0)
+                with m.Else():
+                    m.d.comb += macs.w[n].eq(self.weights.row[block][n])
+            blocks.append(macs)
+        m.d.comb += [self.joint.valid.eq(valid & task.joint), self.joint.first.eq(here.first)]
+        return blocks
+
+    def _elaborate_results(
+        self, m: Module, queue: ResultQueue, sequencer: MatSequencer, task: data.View, blocks: list[MacBlock], valid: Signal, here: data.View
+    ) -> None:
+        config = self.config
+        is_ln = task.opcode == Opcode.LN
+        m.submodules.layer_norm = norm = LayerNormCore(config)
+        lanes = Signal(config.m)
+        for c in range(config.m):
+            m.d.comb += lanes[c].eq(here.k * config.m + c < task.count)
+        gamma_row = Signal(weight_row(config).elem_shape)
+        slots = config.l.bit_length() - 1
+        with m.Switch(here.k[:slots]):
+            for block in range(config.l):
+                with m.Case(block):
+                    m.d.comb += gamma_row.eq(self.weights.row[block])
+        m.d.comb += [
+            norm.clear.eq(self.start),
+            norm.count.eq(task.count),
+            norm.word.eq(self.read.data[0]),
+            norm.lanes.eq(lanes),
+            norm.first_valid.eq(valid & is_ln & ~here.second),
+            norm.second_valid.eq(valid & is_ln & here.second),
+            norm.finish.eq(delayed(m, sequencer.ln_finish, self.read_latency + 1, "finish")),
+            sequencer.ln_ready.eq(norm.ready),
+        ]
+        for c in range(config.m):
+            m.d.comb += norm.gamma[c].eq(Cat(gamma_row[0][c].as_unsigned(), gamma_row[1][c].as_unsigned())[:GAMMA_BITS].as_signed())
+
+        tree = blocks[0].tree_latency
+        meta = Signal(result_meta(config))
+        m.d.comb += [meta.mask.eq(here.mask), meta.px.eq(Mux(is_ln, 0, here.px)), meta.cg.eq(here.cg), meta.entry.eq(here.entry)]
+        ended = delayed(m, valid & here.last & ~is_ln, tree, "ended", reset=True)
+        meta_tree, meta_norm = delayed(m, meta, tree, "meta"), delayed(m, meta, norm.latency, "norm_meta")
+        m.d.comb += queue.push.eq(ended | norm.o_valid)
+        chosen = Signal(result_meta(config))
+        m.d.comb += chosen.eq(Mux(is_ln, meta_norm, meta_tree))
+        for name in result_meta(config).members:
+            m.d.comb += queue.payload[name].eq(chosen[name])
+        for block, macs in enumerate(blocks):
+            for n in range(config.n):
+                m.d.comb += queue.payload.acc[block][n].eq(Mux(is_ln, norm.o[n], macs.acc[n]))
+        # R-MAC's half of a joint tile lies one set of channel slots further.
+        m.d.comb += [
+            self.joint.push.eq(ended & task.joint),
+            self.joint.meta.eq(meta_tree),
+            self.joint.meta.cg.eq(meta_tree.cg + (Const(config.l) >> task.lp)),
+        ]

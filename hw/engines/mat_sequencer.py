@@ -1,0 +1,176 @@
+"""MAT's loop nest: which word meets which weights in which cycle."""
+
+from amaranth import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2, exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Opcode
+from hw.interfaces import GROUP_BITS, PIXEL_BITS
+
+
+def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One beat: a read, the weights that meet it, and where the sum goes if it is the last of its sum."""
+    return data.StructLayout({
+        "px": PIXEL_BITS,            # first pixel read
+        "src_cg": GROUP_BITS,        # channel group read
+        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
+        "k": DESCRIPTOR["depth"].width,           # position in the sum
+        "first": 1,
+        "last": 1,
+        "second": 1,                 # LN: second pass
+        "cg": GROUP_BITS,            # first channel group of the result
+        "entry": ceil_log2(config.param_rows),
+        "mask": config.l,
+    })
+
+
+class MatSequencer(wiring.Component):
+    """Walks PW, QZ, DIV and LN tasks; one beat a cycle unless something it needs is missing.
+
+    Members
+    -------
+    start : In(1)
+        Take ``task``; only while not ``busy``.
+    task : In(DESCRIPTOR)
+        Stable from ``start`` to the end of ``busy``.
+    busy : Out(1)
+        Beats remain.
+    weights, params : In
+        Complete rows of the weight ring and entries of the parameter ring that no issued beat has released.
+    ready : In(1)
+        A result may be issued (queue space, in both engines if joint).
+    progress : In(PIXEL_BITS)
+        Pixels that the R-MAC task has completed, for gated tasks.
+    ln_ready : In(1)
+        LayerNorm's statistics are known.
+    ln_finish : Out(1)
+        The last beat of LayerNorm's first pass was issued.
+    issue : Out(1)
+        A beat that ends a sum is issued (its beat follows in the next cycle).
+    beat_valid, beat : Out
+        The beat, registered.
+    free : Out
+        Weight rows that the beat is the last to use.
+    stall_weights, stall_results, stall_progress : Out(1)
+        Why no beat was issued.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "task": In(DESCRIPTOR),
+            "busy": Out(1),
+            "weights": In(range(config.weight_rows + 1)),
+            "params": In(range(config.param_rows + 1)),
+            "ready": In(1),
+            "progress": In(PIXEL_BITS),
+            "ln_ready": In(1),
+            "ln_finish": Out(1),
+            "issue": Out(1),
+            "beat_valid": Out(1),
+            "beat": Out(beat_layout(config)),
+            "free": Out(range(config.weight_rows + 1)),
+            "stall_weights": Out(1),
+            "stall_results": Out(1),
+            "stall_progress": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, task = self.config, self.task
+        lanes, bits = config.l, exact_log2(config.l)
+
+        px, tile, k = Signal(PIXEL_BITS), Signal(DESCRIPTOR["tiles"].width), Signal(DESCRIPTOR["depth"].width)
+        tile_row = Signal(ceil_log2(config.weight_rows))
+        src_tile, out_cg = Signal(GROUP_BITS), Signal(GROUP_BITS)
+        second = Signal()
+        is_ln, is_pw = task.opcode == Opcode.LN, task.opcode == Opcode.PW
+
+        lp, step_cg = Signal(bits + 1), Signal(bits + 2)
+        m.d.comb += [lp.eq(Const(1) << task.lp), step_cg.eq((Const(lanes) >> task.lp) << task.joint)]
+        last_k = k == task.depth - 1
+        left = Signal(signed(PIXEL_BITS + 1))
+        m.d.comb += left.eq(task.px_end - px)
+        last_px = left <= lp
+        last_tile = tile == task.tiles - 1
+        is_last = Signal()
+        m.d.comb += is_last.eq(last_k | (is_ln & second))
+
+        # What the beat needs: its weights, room for its result, pixels that exist already.
+        offset = Signal(ceil_log2(config.weight_rows))
+        m.d.comb += offset.eq(Mux(is_ln, k >> bits, tile_row + k))
+        uses_weights = is_pw | (is_ln & second)
+        entry = Mux(is_ln, k >> bits, tile)
+        need = Signal(PIXEL_BITS)
+        m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
+        has_weights, has_room, has_pixels, go = Signal(), Signal(), Signal(), Signal()
+        waiting = is_ln & second & ~self.ln_ready
+        m.d.comb += [
+            has_weights.eq(~uses_weights | (self.weights > offset)),
+            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & ((task.opcode == Opcode.DIV) | (self.params > entry)))),
+            has_pixels.eq(~task.gated | (self.progress >= need)),
+            go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
+            self.issue.eq(go & is_last & ~(is_ln & ~second)),
+            self.stall_weights.eq(self.busy & ~has_weights),
+            self.stall_results.eq(self.busy & has_weights & ~has_room),
+            self.stall_progress.eq(self.busy & has_weights & has_room & ~has_pixels),
+        ]
+
+        mask = Signal(lanes)
+        for i in range(lanes):
+            slot_px = Signal(bits + 1, name=f"slot_px_{i}")
+            m.d.comb += [slot_px.eq(i & (lp - 1)), mask[i].eq(Mux(is_ln, k[:bits] == i if bits else 1, slot_px < left))]
+        m.d.sync += [
+            self.beat_valid.eq(go),
+            self.beat.px.eq(px),
+            self.beat.src_cg.eq(src_tile + k),
+            self.beat.offset.eq(offset),
+            self.beat.k.eq(k),
+            self.beat.first.eq(k == 0),
+            self.beat.last.eq(is_last & (~is_ln | second)),
+            self.beat.second.eq(second),
+            self.beat.cg.eq(Mux(is_ln, task.dst_cg + ((k >> bits) << bits), out_cg)),
+            self.beat.entry.eq(entry),
+            self.beat.mask.eq(mask),
+            self.ln_finish.eq(go & is_ln & ~second & last_k),
+        ]
+        # Rows are used once when tiles are the outer loop, and again for each pixel group when pixels are.
+        end_of_tile, end = Signal(), Signal()
+        m.d.comb += [
+            end_of_tile.eq(last_k & (task.pixel_outer | last_px)),
+            end.eq(last_k & last_px & last_tile & (~is_ln | second)),
+        ]
+        m.d.sync += self.free.eq(0)
+        with m.If(go):
+            with m.If(is_pw & ~task.pixel_outer & last_k & last_px):
+                m.d.sync += self.free.eq(task.depth)
+            with m.If(((is_pw & task.pixel_outer) | is_ln) & end):
+                m.d.sync += self.free.eq(offset + 1)
+            m.d.sync += k.eq(Mux(last_k, 0, k + 1))
+            with m.If(is_ln & last_k):
+                m.d.sync += second.eq(1)
+            with m.Elif(last_k):
+                with m.If(task.pixel_outer):
+                    with m.If(last_tile):
+                        m.d.sync += px.eq(px + lp)
+                with m.Else():
+                    m.d.sync += px.eq(Mux(last_px, task.px_start, px + lp))
+                with m.If(end_of_tile):
+                    m.d.sync += [
+                        tile.eq(Mux(last_tile, 0, tile + 1)),
+                        tile_row.eq(Mux(last_tile | ~task.pixel_outer, 0, tile_row + task.depth)),
+                        src_tile.eq(Mux(last_tile, task.src_cg, src_tile + task.src_step)),
+                        out_cg.eq(Mux(last_tile, task.dst_cg, out_cg + step_cg)),
+                    ]
+            with m.If(end):
+                m.d.sync += self.busy.eq(0)
+        with m.If(self.start):
+            m.d.sync += [
+                self.busy.eq(1),
+                px.eq(task.px_start), tile.eq(0), k.eq(0), tile_row.eq(0), second.eq(0),
+                src_tile.eq(task.src_cg), out_cg.eq(task.dst_cg),
+            ]
+        return m

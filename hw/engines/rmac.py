@@ -1,0 +1,289 @@
+"""The R-MAC engine: adder trees beside MAT's, or an accumulator for each multiplier (arXiv 2405.03882, section IV)."""
+
+from amaranth import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Opcode
+from hw.delay import delayed
+from hw.engines.dw_sequencer import DwSequencer
+from hw.engines.head_sequencer import HeadSequencer
+from hw.engines.mac_block import OWN_BITS, MacBlock
+from hw.engines.mat import JointSignature, RingReadSignature, result_meta, weight_row
+from hw.engines.result_queue import ResultQueue
+from hw.interfaces import result_layout, words
+from hw.memory.act_buffer import WideReadSignature
+from hw.units.row_sum import RowSum
+from quant.contract import ACC_BITS, ACT_BITS
+
+
+class RMacEngine(wiring.Component):
+    """Runs DW, KTV and POOL tasks, and the upper half of MAT's joint PW tasks (docs/architecture.md, sections 3 and 4).
+
+    Members
+    -------
+    start : In(1), task : In(DESCRIPTOR)
+        A task, only while not ``busy``. A joint PW task is started here and in MAT at once.
+    busy : Out(1)
+        Until its last result has been retired.
+    running : Out(DESCRIPTOR)
+        The current task.
+    read : Out(WideReadSignature)
+        Reads of H.
+    weights : Out(RingReadSignature)
+        R-MAC's weight ring.
+    params_filled : In, params_free : Out
+        R-MAC's parameter ring; post-processing reads it.
+    retired : In(1)
+        A result of R-MAC has been written.
+    result : Out(stream)
+        To post-processing.
+    joint : In(JointSignature)
+        From MAT.
+    stall_weights, stall_results : Out(1)
+        Counter strobes.
+    """
+
+    #: Cycles from a ring's read request to its row.
+    RING_LATENCY = 2
+
+    def __init__(self, config: AcceleratorConfig, read_latency: int):
+        self.config = config
+        self.read_latency = read_latency
+        super().__init__({
+            "start": In(1),
+            "task": In(DESCRIPTOR),
+            "busy": Out(1),
+            "running": Out(DESCRIPTOR),
+            "read": Out(WideReadSignature(config, config.wide)),
+            "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
+            "params_filled": In(range(config.param_rows + 1)),
+            "params_free": Out(range(config.param_rows + 1)),
+            "retired": In(1),
+            "result": Out(stream.Signature(result_layout(config))),
+            "joint": In(JointSignature(config)),
+            "stall_weights": Out(1),
+            "stall_results": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, task = self.config, self.running
+        m.submodules.dw = dw = DwSequencer(config)
+        m.submodules.head = head = HeadSequencer(config)
+        m.submodules.queue = queue = ResultQueue(config, config.wide)
+        wiring.connect(m, wiring.flipped(self.result), queue.o)
+
+        started = Signal()
+        m.d.sync += started.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += task.eq(self.task)
+        is_dw, is_pw, is_pool = task.opcode == Opcode.DW, task.opcode == Opcode.PW, task.opcode == Opcode.POOL
+        m.d.comb += [
+            dw.start.eq(started & is_dw),
+            head.start.eq(started & ~is_dw & ~is_pw),
+            dw.task.eq(task),
+            head.task.eq(task),
+            dw.params.eq(self.params_filled),
+            head.params.eq(self.params_filled),
+            dw.space.eq(queue.space),
+            head.space.eq(queue.space),
+            queue.issue.eq(dw.issue | head.issue | self.joint.issue),
+            queue.retired.eq(self.retired),
+            self.stall_weights.eq(dw.stall_weights),
+            self.stall_results.eq(dw.stall_results | head.stall_results),
+            self.joint.space.eq(queue.space != 0),
+            self.joint.params.eq(self.params_filled),
+        ]
+        active = Signal()
+        sequencing = started | dw.busy | dw.beat_valid | head.busy | head.beat_valid | (is_pw & self.joint.sequencing)
+        finished = active & ~sequencing & queue.idle
+        with m.If(self.start):
+            m.d.sync += active.eq(1)
+        with m.Elif(finished):
+            m.d.sync += active.eq(0)
+        m.d.comb += self.busy.eq(active)
+        entries = Signal.like(self.params_free)
+        with m.If(queue.push & (queue.payload.entry >= entries)):
+            m.d.sync += entries.eq(queue.payload.entry + 1)
+        with m.If(finished):
+            m.d.comb += self.params_free.eq(entries)
+            m.d.sync += entries.eq(0)
+
+        self._elaborate_read(m, dw, head, is_dw, task)
+        self._elaborate_weights(m, dw, is_pw)
+        arrive = self.read_latency
+        dw_valid, dw_here = delayed(m, dw.beat_valid, arrive, "dw_valid", reset=True), delayed(m, dw.beat, arrive, "dw_beat")
+        head_valid, head_here = delayed(m, head.beat_valid, arrive, "head_valid", reset=True), delayed(m, head.beat, arrive, "head_beat")
+        k_words, v_words = self._select_head_words(m, head_here)
+        blocks = self._elaborate_array(m, is_dw, is_pw, task, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
+        self._elaborate_results(m, queue, blocks, is_pw, is_pool, dw_valid, dw_here, head_valid, head_here, k_words)
+        return m
+
+    def _elaborate_read(self, m: Module, dw: DwSequencer, head: HeadSequencer, is_dw: object, task: data.View) -> None:
+        read, wide = self.read, self.config.wide
+        m.d.comb += [
+            read.valid.eq(dw.beat_valid | head.beat_valid),
+            read.base.eq(task.src_base),
+            read.rows.eq(task.src_rows),
+            read.skew.eq(task.src_skew),
+            read.px.eq(Mux(is_dw, dw.beat.px, head.beat.px)),
+            read.cg.eq(Mux(is_dw, dw.beat.src_cg, head.beat.k_cg)),
+            read.cg2.eq(head.beat.v_cg),
+            read.pick2.eq(Mux(is_dw, 0, Const(1, wide) << head.beat.v_cg[: exact_log2(wide)])),
+        ]
+
+    def _elaborate_weights(self, m: Module, dw: DwSequencer, is_pw: object) -> None:
+        # As in MAT: the row must come out with the word, and what a beat releases is released when it reads.
+        wait = self.read_latency - self.RING_LATENCY
+        free = delayed(m, dw.free, wait, "ring_free", reset=True)
+        leaving = Signal.like(self.weights.filled)
+        m.d.sync += leaving.eq(leaving + dw.free - free)
+        m.d.comb += [
+            dw.weights.eq(self.weights.filled - leaving - dw.free),
+            self.joint.weights.eq(self.weights.filled),
+            self.weights.en.eq(Mux(is_pw, self.joint.en, delayed(m, dw.beat_valid, wait, "ring_en", reset=True))),
+            self.weights.offset.eq(Mux(is_pw, self.joint.offset, delayed(m, dw.beat.offset, wait, "ring_offset"))),
+            self.weights.free.eq(Mux(is_pw, self.joint.free, free)),
+        ]
+
+    def _select_head_words(self, m: Module, here: data.View) -> tuple[data.View, data.View]:
+        wide_bits = exact_log2(self.config.wide)
+        k_words, v_words = Signal(words(self.config), name="k_words"), Signal(words(self.config), name="v_words")
+        for chosen, group in ((k_words, here.k_cg), (v_words, here.v_cg)):
+            with m.Switch(group[:wide_bits]):
+                for c in range(self.config.wide):
+                    with m.Case(c):
+                        m.d.comb += chosen.eq(self.read.data[c])
+        return k_words, v_words
+
+    def _elaborate_array(
+        self, m: Module, is_dw: object, is_pw: object, task: data.View, dw_valid: Signal, dw_here: data.View,
+        head_valid: Signal, head_here: data.View, k_words: data.View, v_words: data.View,
+    ) -> list[MacBlock]:
+        config, blocks = self.config, []
+        lanes, size = config.l, config.m
+        two = task.stride == 2
+        pad = task.pad[:ACT_BITS].as_signed()
+        for block in range(lanes):
+            m.submodules[f"block_{block}"] = macs = MacBlock(config.t, config.s, own=True)
+            m.d.comb += [
+                macs.valid.eq(Mux(is_pw, self.joint.valid, dw_valid | head_valid)),
+                macs.first.eq(Mux(is_pw, self.joint.first, Mux(is_dw, dw_here.first, head_here.first))),
+            ]
+            tap = Signal(self.weights.row.shape().elem_shape.elem_shape, name=f"tap_{block}")
+            with m.Switch(dw_here.lane):
+                for lane in range(config.t):
+                    with m.Case(lane):
+                        m.d.comb += tap.eq(self.weights.row[block][lane])
+            channel, half = block % size, block // size
+            for lane in range(config.t):
+                pixel, group = (block * config.t + lane) % lanes, (block * config.t + lane) // lanes
+                for s in range(config.s):
+                    straight, spread = self.read.data[group][pixel][s], self.read.data[group][2 * pixel % lanes][s]
+                    of_pixel = half * size + s
+                    k_value = k_words[of_pixel][channel]
+                    with m.If(is_pw):
+                        m.d.comb += [macs.x[lane][s].eq(self.joint.x[block][s]), macs.w[lane][s].eq(self.weights.row[block][lane][s])]
+                    with m.Elif(is_dw):
+                        m.d.comb += [
+                            macs.x[lane][s].eq(Mux(dw_here.outside[pixel], pad, Mux(two, spread, straight))),
+                            macs.w[lane][s].eq(tap[s]),
+                        ]
+                    with m.Else():
+                        m.d.comb += [
+                            macs.x[lane][s].eq(Mux(head_here.lanes[of_pixel] & (k_value > 0), k_value, 0)),
+                            macs.w[lane][s].eq(v_words[of_pixel][lane]),
+                        ]
+            blocks.append(macs)
+        return blocks
+
+    def _elaborate_results(
+        self, m: Module, queue: ResultQueue, blocks: list[MacBlock], is_pw: object, is_pool: object, dw_valid: Signal, dw_here: data.View,
+        head_valid: Signal, head_here: data.View, k_words: data.View,
+    ) -> None:
+        config, payload = self.config, queue.payload
+        size = config.m
+        tree = blocks[0].tree_latency
+
+        # DW: all accumulators at once into a register that leaves channel group by channel group.
+        loaded = delayed(m, dw_valid & dw_here.last, blocks[0].own_latency, "loaded", reset=True)
+        loaded_here = delayed(m, dw_here, blocks[0].own_latency, "loaded_beat")
+        held = Signal(data.ArrayLayout(words(config, signed(OWN_BITS)), config.wide))
+        steps, held_here = Signal.like(dw_here.steps), Signal.like(dw_here)
+        with m.If(loaded):
+            m.d.sync += [steps.eq(loaded_here.steps), held_here.eq(loaded_here)]
+            for block, macs in enumerate(blocks):
+                for lane in range(config.t):
+                    index = block * config.t + lane
+                    m.d.sync += held[index // config.l][index % config.l].eq(macs.own_acc[lane])
+        with m.Elif(steps != 0):
+            m.d.sync += [steps.eq(steps - 1), held_here.cg.eq(held_here.cg + 1), held_here.entry.eq(held_here.entry + 1)]
+            for c in range(config.wide - 1):
+                m.d.sync += held[c].eq(held[c + 1])
+
+        # KTV: the blocks' pixel halves are added; one more register.
+        z_ended = delayed(m, head_valid & head_here.last & ~is_pool, tree + 1, "z_ended", reset=True)
+        z_here = delayed(m, head_here, tree + 1, "z_beat")
+        z_rows = Signal(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.t), size))
+        for i in range(size):
+            for j in range(config.t):
+                m.d.sync += z_rows[i][j].eq(sum(blocks[half * size + i].acc[j] for half in range(config.l // size)))
+
+        # Row sums: they may come in the same cycle as Z, so they wait in a register.
+        m.submodules.row_sum = row_sum = RowSum(config)
+        m.d.comb += [
+            row_sum.valid.eq(head_valid & head_here.row_sum),
+            row_sum.words.eq(k_words),
+            row_sum.lanes.eq(head_here.lanes),
+            row_sum.relu.eq(~is_pool),
+            row_sum.first.eq(head_here.first),
+            row_sum.last.eq(head_here.last),
+        ]
+        sum_here = delayed(m, head_here, row_sum.latency, "sum_beat")
+        sums, sums_wait, sums_here = Signal.like(row_sum.sums), Signal(), Signal.like(head_here)
+        with m.If(row_sum.o_valid):
+            m.d.sync += [sums.eq(row_sum.sums), sums_here.eq(sum_here), sums_wait.eq(1)]
+        with m.Elif(~z_ended):
+            m.d.sync += sums_wait.eq(0)
+
+        with m.If(is_pw):
+            m.d.comb += queue.push.eq(self.joint.push)
+            for name in result_meta(config).members:
+                m.d.comb += payload[name].eq(self.joint.meta[name])
+            for block, macs in enumerate(blocks):
+                m.d.comb += payload.acc[block].eq(macs.acc)
+        with m.Elif(steps != 0):
+            m.d.comb += [
+                queue.push.eq(1),
+                payload.mask.eq(held_here.mask),
+                payload.px.eq(held_here.out_px),
+                payload.cg.eq(held_here.cg),
+                payload.entry.eq(held_here.entry),
+                payload.seg_last.eq(held_here.seg_last & (steps == 1)),
+                payload.progress.eq(held_here.progress),
+            ]
+            for slot in range(config.l):
+                for s in range(size):
+                    m.d.comb += payload.acc[slot][s].eq(held[0][slot][s])
+        with m.Elif(z_ended):
+            m.d.comb += [queue.push.eq(1), payload.mask.eq(z_here.mask), payload.px.eq(z_here.k), payload.cg.eq(z_here.v), payload.entry.eq(0)]
+            for i in range(size):
+                for j in range(config.t):
+                    m.d.comb += payload.acc[i][j].eq(z_rows[i][j])
+        with m.Elif(sums_wait):
+            m.d.comb += [
+                queue.push.eq(1),
+                payload.mask.eq(Mux(is_pool, sums_here.mask, 1)),
+                payload.px.eq(Mux(is_pool, 0, sums_here.k)),
+                payload.cg.eq(sums_here.cg),
+                payload.entry.eq(Mux(is_pool, sums_here.entry, 1)),
+                payload.row_sum.eq(~is_pool),
+            ]
+            for slot in range(config.l):
+                m.d.comb += payload.acc[slot].eq(sums)
+
+
+__all__ = ["RMacEngine"]
