@@ -81,8 +81,9 @@ def msb(v: Wide) -> Wide:
 
     Below 2^53 the conversion to float64 is exact, so its exponent is the leading one.
     """
-    exponent: Wide = np.frexp(v.astype(np.float64))[1].astype(np.int64)
-    return exponent - 1
+    _, exponent = np.frexp(v.astype(np.float64))
+    top: Wide = exponent.astype(np.int64) - 1
+    return top
 
 
 def log2_code(divisor: Wide, div_min: Wide | int) -> NDArray[np.uint8]:
@@ -102,7 +103,8 @@ def isqrt(v: Wide) -> Wide:
     The float64 root is correctly rounded. It cannot be rounded up to an integer ``k <= 2^25``: the nearest root below is
     ``sqrt(k^2 - 1) < k - 1/(2k)``, and 1/(2k) is at least 2^-26, far more than the spacing 2^-28 of float64 numbers there.
     """
-    return np.sqrt(v.astype(np.float64)).astype(np.int64)
+    root: Wide = np.sqrt(v.astype(np.float64)).astype(np.int64)
+    return root
 
 
 def hardswish_gate(t: Wide, three: Wide) -> Wide:

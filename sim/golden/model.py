@@ -132,8 +132,15 @@ class GoldenModel:
         wanted = f"network {self.artifact.network.get('name')} takes uint8 [N, {channels}, {height}, {width}]"
         if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
             raise UserError(f"the pictures are {found}, and {wanted}; give raw pixels 0..255")
-        if pictures.ndim != 4 or pictures.shape[1:] != self.artifact.input_shape:
-            raise UserError(f"the pictures are {found}, and {wanted}; resize and crop them to {height} x {width}")
+        if pictures.shape[1:] == self.artifact.input_shape:
+            return
+        if pictures.ndim != 4:
+            remedy = f"give a batch: [N, {channels}, {height}, {width}]"
+        elif pictures.shape[1:] == (height, width, channels):
+            remedy = f"put the {channels} channels before height and width"
+        else:
+            remedy = f"resize and crop them to {height} x {width}"
+        raise UserError(f"the pictures are {found}, and {wanted}; {remedy}")
 
     def _attend(self, layer: Layer, inputs: list[NDArray[np.int8]]) -> dict[str, Ints]:
         parameters = attention.AttentionParameters(
