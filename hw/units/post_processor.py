@@ -1,0 +1,469 @@
+"""Post-processing: the one pipeline through which both engines' accumulators become words in the buffers."""
+
+from dataclasses import dataclass
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.hdl import Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Act, Buffer
+from hw.interfaces import (
+    GROUP_BITS,
+    LOGIT_BITS,
+    PARAM,
+    PIXEL_BITS,
+    POST_TASK,
+    ROW_BITS,
+    SPLIT_BITS,
+    ReadSignature,
+    WriteSignature,
+    result_layout,
+    words,
+)
+from hw.units.delay import delayed
+from hw.units.divisor_buffer import DivisorBuffer
+from hw.units.log2 import DIVISOR_BITS, Log2
+from hw.units.requantizer import Requantizer
+from hw.units.second_step import SecondStep
+from quant.contract import ACT_BITS, CODE_BITS
+
+
+class ParamReadSignature(wiring.Signature):
+    """A read of a parameter ring.
+
+    Members
+    -------
+    en : Out(1)
+        A request; the row must be in the ring.
+    offset : Out
+        The row, counted from the task's first.
+    row : In(words(PARAM))
+        The parameters, ``param_latency`` cycles later.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__({"en": Out(1), "offset": Out(ceil_log2(config.param_rows)), "row": In(words(config, PARAM))})
+
+
+class SecondWriteSignature(wiring.Signature):
+    """What a result's second write does not share with its first.
+
+    Members
+    -------
+    valid : Out(1)
+        The write happens: mask, pixel, channel group, rows, split and words are those of the first write, in the same cycle.
+    base : Out(ROW_BITS)
+        First row of the second tensor.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"valid": Out(1), "base": Out(ROW_BITS)})
+
+
+class ZWriteSignature(wiring.Signature):
+    """A write into the buffer of K^T V.
+
+    Members
+    -------
+    valid, slot : Out(1)
+        The write happens, into this half.
+    k, j : Out
+        Group of Z's rows (K's channels) and of its columns (V's channels).
+    ksum : Out(1)
+        ``rows[0]`` is Ks of the channels of group ``k``; otherwise ``rows[i]`` is row ``k * m + i`` of Z, columns of group ``j``.
+    rows : Out(ArrayLayout(ArrayLayout(signed(ACT_BITS), m), m))
+        The values.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        group = range(max(2, config.max_groups))
+        super().__init__({
+            "valid": Out(1),
+            "slot": Out(1),
+            "k": Out(group),
+            "j": Out(group),
+            "ksum": Out(1),
+            "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
+        })
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a result passes which step, in cycles after it was taken.
+
+    Everything that a step needs starts early enough to arrive with the values; the rest waits in delay lines.
+    """
+
+    buffer_read_latency: int
+    param_latency: int
+
+    @property
+    def lookup(self) -> int:
+        """Parameters and divisor codes are asked for, the divisors enter the logarithm."""
+        return 1
+
+    @property
+    def first_step(self) -> int:
+        """Accumulators enter the requantizers."""
+        return self.lookup + max(self.param_latency, DivisorBuffer.latency)
+
+    @property
+    def first_step_done(self) -> int:
+        """``t`` leaves the requantizers."""
+        return self.first_step + Requantizer.latency
+
+    @property
+    def second_step(self) -> int:
+        """``t`` and the residual enter the second step."""
+        return max(self.first_step_done, self.lookup + self.buffer_read_latency)
+
+    @property
+    def residual(self) -> int:
+        """The residual is asked for."""
+        return self.second_step - self.buffer_read_latency
+
+    @property
+    def write(self) -> int:
+        """The result is written."""
+        return self.second_step + SecondStep.latency
+
+
+class PostProcessor(wiring.Component):
+    """Integer contract, section 3, on ``l x m`` accumulators a cycle, and the way of each result to its buffer.
+
+    One result a cycle is taken, from the two engines in turn when both have one. From then on nothing stalls: it is written
+    exactly ``latency`` cycles later. What a result needs is looked up on the way, by the fields that came with it and by its
+    engine's task.
+
+    ============  =========================================================================================
+    task's `dst`  what is written
+    ============  =========================================================================================
+    X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``
+    O             ``t`` through ``write`` and ``write_t``
+    Z             ``q`` through ``z_write``; the result's ``px`` and ``cg`` are the groups of K's and V's channels
+    DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer
+    ============  =========================================================================================
+
+    A slot of an ordinary result is written when its mask bit is set and its channel group lies before ``dst_cg_end``.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        Sizes.
+    buffer_read_latency : int
+        Cycles from a request on ``residual`` to its data.
+    param_latency : int
+        Cycles from ``en`` to ``row`` of a parameter ring.
+    buffer_write_latency : int
+        Cycles from a write to the first read request that sees it: so much later than its write a result retires.
+
+    Members
+    -------
+    mat, rmac : In(stream.Signature(result_layout(config)))
+        The engines' results.
+    mat_task, rmac_task : In(POST_TASK)
+        The engines' tasks; each stable from its first result's arrival until its last one has retired.
+    mat_param, rmac_param : Out(ParamReadSignature(config))
+        The engines' parameter rings. A result's row must be in the ring until the result has retired. DIV reads none.
+    residual : Out(ReadSignature(config))
+        Reads the residual, for results of tasks with ``act`` RESIDUAL: their slots run over pixels only (``2^lp = l``).
+    residual_src : Out(Buffer)
+        Where ``residual`` reads, in the cycle of the request.
+    write : Out(WriteSignature(config))
+        Words for one of the activation buffers.
+    write_dst : Out(Buffer)
+        The buffer that ``write`` is for.
+    write_t : Out(words(config, signed(LOGIT_BITS)))
+        The words of ``write`` when it is for O.
+    write2 : Out(SecondWriteSignature())
+        Repeats ``write`` at another base.
+    write2_dst : Out(Buffer)
+        The buffer that ``write2`` is for.
+    z_write : Out(ZWriteSignature(config))
+        Words for the buffer of K^T V.
+    mat_retired, rmac_retired : Out(1)
+        A result of this engine has been written, and what reads it may start in this cycle.
+    rmac_progress : Out(PIXEL_BITS)
+        ``progress`` of the R-MAC's last result with ``seg_last`` that had retired before this cycle.
+    rmac_start : In(1)
+        Sets ``rmac_progress`` to 0; a strobe while no result of R-MAC is in flight.
+    trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
+        What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
+    trace_words : Out(words(config, signed(LOGIT_BITS)))
+        ``t`` for O, the codes in channel 0 for DIV, ``q`` otherwise.
+    """
+
+    def __init__(
+        self, config: AcceleratorConfig, buffer_read_latency: int, *, param_latency: int = 2, buffer_write_latency: int = 0
+    ):
+        self.config = config
+        self.schedule = Schedule(buffer_read_latency, param_latency)
+        self.buffer_write_latency = buffer_write_latency
+        # What accompanies a result, by cycles after it was taken; index 0 is the result being taken.
+        self._fields = [(name, field.shape) for name, field in result_layout(config) if name != "acc"]
+        at = data.StructLayout({"rmac": 1, **dict(self._fields)})
+        self._at = [Signal(at, name=f"at_{cycle}", reset_less=True) for cycle in range(self.latency + 1)]
+        self._valid = [Signal(name=f"valid_{cycle}") for cycle in range(self.latency + 1)]
+        super().__init__({
+            "mat": In(stream.Signature(result_layout(config))),
+            "rmac": In(stream.Signature(result_layout(config))),
+            "mat_task": In(POST_TASK),
+            "rmac_task": In(POST_TASK),
+            "mat_param": Out(ParamReadSignature(config)),
+            "rmac_param": Out(ParamReadSignature(config)),
+            "residual": Out(ReadSignature(config)),
+            "residual_src": Out(Buffer),
+            "write": Out(WriteSignature(config)),
+            "write_dst": Out(Buffer),
+            "write_t": Out(words(config, signed(LOGIT_BITS))),
+            "write2": Out(SecondWriteSignature()),
+            "write2_dst": Out(Buffer),
+            "z_write": Out(ZWriteSignature(config)),
+            "mat_retired": Out(1),
+            "rmac_retired": Out(1),
+            "rmac_progress": Out(PIXEL_BITS),
+            "rmac_start": In(1),
+            "trace_valid": Out(1),
+            "trace_tag": Out(DESCRIPTOR["tag"].width),
+            "trace_dst": Out(Buffer),
+            "trace_px": Out(PIXEL_BITS),
+            "trace_cg": Out(GROUP_BITS),
+            "trace_mask": Out(config.l),
+            "trace_split": Out(SPLIT_BITS),
+            "trace_row_sum": Out(1),
+            "trace_words": Out(words(config, signed(LOGIT_BITS))),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from taking a result to writing it."""
+        return self.schedule.write
+
+    def elaborate(self, platform: object) -> Module:
+        """The arbiter, the line of what accompanies a result, and the values' pipeline."""
+        m = Module()
+        accumulators = self._arbitrate(m)
+        self._accompany(m)
+        read_codes, written_codes = self._divisors(m, accumulators)
+        t, params = self._first_step(m, accumulators, read_codes)
+        self._residual(m)
+        q, t_out = self._second_step(m, t, params)
+        self._write(m, q, t_out)
+        self._retire(m)
+        self._trace(m, q, t_out, written_codes)
+        return m
+
+    def _arbitrate(self, m: Module) -> data.View:
+        """Take a result a cycle; the accumulators of cycle 1."""
+        last_rmac = Signal()
+        take_rmac = Signal()
+        m.d.comb += [
+            take_rmac.eq(self.rmac.valid & ~(self.mat.valid & last_rmac)),
+            self.rmac.ready.eq(take_rmac),
+            self.mat.ready.eq(~take_rmac),
+            self._valid[0].eq(self.mat.valid | self.rmac.valid),
+            self._at[0].rmac.eq(take_rmac),
+        ]
+        for name, _ in self._fields:
+            m.d.comb += self._at[0][name].eq(Mux(take_rmac, self.rmac.payload[name], self.mat.payload[name]))
+        with m.If(self._valid[0]):
+            m.d.sync += last_rmac.eq(take_rmac)
+        accumulators = Signal(result_layout(self.config)["acc"].shape, reset_less=True)
+        m.d.sync += Value.cast(accumulators).eq(
+            Mux(take_rmac, Value.cast(self.rmac.payload.acc), Value.cast(self.mat.payload.acc))
+        )
+        return accumulators
+
+    def _accompany(self, m: Module) -> None:
+        """The delay line of all that is not a value; the mask is completed on the way."""
+        for cycle in range(self.latency):
+            m.d.sync += [self._at[cycle + 1].eq(self._at[cycle]), self._valid[cycle + 1].eq(self._valid[cycle])]
+        # Cycle 1 finds each slot's channel group, cycle 2 compares it.
+        task = self._task(m, 2, "mask_task")
+        split = self._task(m, 1, "group_task").lp
+        inside = Signal(self.config.l)
+        for slot in range(self.config.l):
+            group = Signal(range((1 << GROUP_BITS) + self.config.l), name=f"group_{slot}", reset_less=True)
+            m.d.sync += group.eq(self._at[1].cg + (slot >> split))
+            m.d.comb += inside[slot].eq(group < task.dst_cg_end)
+        with m.If(self._is_ordinary(task)):
+            m.d.sync += self._at[3].mask.eq(self._at[2].mask & inside)
+
+    def _task(self, m: Module, cycle: int, name: str) -> data.View:
+        """The task of the result that is ``cycle`` cycles old; it is stable, so it needs no delay line."""
+        task = Signal(POST_TASK, name=name)
+        m.d.comb += Value.cast(task).eq(Mux(self._at[cycle].rmac, Value.cast(self.rmac_task), Value.cast(self.mat_task)))
+        return task
+
+    @staticmethod
+    def _is_ordinary(task: data.View) -> Value:
+        """Whether the results of ``task`` go to an activation buffer."""
+        return (task.dst != Buffer.Z) & (task.dst != Buffer.DIV)
+
+    def _divisors(self, m: Module, accumulators: data.View) -> tuple[list[Value], list[Value]]:
+        """The codes read for each slot, in the cycle of the first step, and those of DIV, stored when its result is written."""
+        lookup, write = self.schedule.lookup, self.schedule.write
+        task = self._task(m, lookup, "lookup_task")
+        m.submodules.divisors = divisors = DivisorBuffer(self.config)
+        m.d.comb += [divisors.read_px.eq(self._at[lookup].px), divisors.read_split.eq(task.lp)]
+        read_codes = [
+            delayed(m, divisors.read_codes[slot], self.schedule.first_step - lookup - divisors.latency, f"read_code_{slot}")
+            for slot in range(self.config.l)
+        ]
+        written_codes = []
+        for slot in range(self.config.l):
+            m.submodules[f"log2_{slot}"] = log2 = Log2()
+            m.d.comb += [log2.d.eq(accumulators[slot][0][:DIVISOR_BITS]), log2.div_min.eq(task.div_min)]
+            written_codes.append(delayed(m, log2.code, write - lookup - log2.latency, f"code_{slot}"))
+            m.d.comb += divisors.write_codes[slot].eq(written_codes[slot])
+        m.d.comb += [
+            divisors.write_valid.eq(self._valid[write] & (self._task(m, write, "store_task").dst == Buffer.DIV)),
+            divisors.write_px.eq(self._at[write].px),
+        ]
+        return read_codes, written_codes
+
+    def _first_step(
+        self, m: Module, accumulators: data.View, codes: list[Value]
+    ) -> tuple[list[list[Value]], list[list[data.View]]]:
+        """``t`` and the parameters of every slot and channel, in the cycle of the second step."""
+        lookup, start, second = self.schedule.lookup, self.schedule.first_step, self.schedule.second_step
+        has_parameters = self._valid[lookup] & (self._task(m, lookup, "param_task").dst != Buffer.DIV)
+        for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
+            m.d.comb += [port.en.eq(has_parameters & mine), port.offset.eq(self._at[lookup].entry)]
+
+        arrived = lookup + self.schedule.param_latency
+        use_code = self._task(m, start, "code_task").use_code
+        t, params = [], []
+        for slot in range(self.config.l):
+            code = Signal(CODE_BITS, name=f"code_used_{slot}")
+            m.d.comb += code.eq(Mux(use_code, codes[slot], 0))
+            t.append([])
+            params.append([])
+            for channel in range(self.config.m):
+                name = f"{slot}_{channel}"
+                param = Signal(PARAM, name=f"param_{name}")
+                m.d.comb += Value.cast(param).eq(
+                    Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row[slot][channel]),
+                        Value.cast(self.mat_param.row[slot][channel]))
+                )
+                param = delayed(m, param, start - arrived, f"param_{name}")
+                m.submodules[f"requantizer_{name}"] = lane = Requantizer()
+                m.d.comb += [
+                    lane.acc.eq(delayed(m, accumulators[slot][channel], start - lookup, f"acc_{name}")),
+                    lane.bias.eq(param.bias),
+                    lane.mult.eq(param.mult),
+                    lane.shift.eq(param.shift),
+                    lane.code.eq(code),
+                ]
+                t[slot].append(delayed(m, lane.t, second - self.schedule.first_step_done, f"t_{name}"))
+                params[slot].append(delayed(m, param, second - start, f"param_late_{name}"))
+        return t, params
+
+    def _residual(self, m: Module) -> None:
+        """Ask for the residual, so that it arrives with ``t``."""
+        cycle = self.schedule.residual
+        task = self._task(m, cycle, "residual_task")
+        m.d.comb += [
+            self.residual.valid.eq(self._valid[cycle] & (task.act == Act.RESIDUAL)),
+            self.residual.px.eq(self._at[cycle].px),
+            self.residual.cg.eq(self._at[cycle].cg),
+            self.residual.base.eq(task.res_base),
+            self.residual.rows.eq(task.dst_rows),
+            self.residual.skew.eq(task.res_skew),
+            self.residual_src.eq(task.res_src),
+        ]
+
+    def _second_step(
+        self, m: Module, t: list[list[Value]], params: list[list[data.View]]
+    ) -> tuple[list[list[Value]], list[list[Value]]]:
+        """``q`` and ``t`` of every slot and channel, when the result is written."""
+        task = self._task(m, self.schedule.second_step, "second_task")
+        q, t_out = [], []
+        for slot in range(self.config.l):
+            q.append([])
+            t_out.append([])
+            for channel in range(self.config.m):
+                m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep()
+                m.d.comb += [
+                    lane.t.eq(t[slot][channel]),
+                    lane.three.eq(params[slot][channel].three),
+                    lane.zero.eq(params[slot][channel].zero),
+                    lane.r.eq(self.residual.data[slot][channel]),
+                    lane.act.eq(task.act),
+                    lane.out_shift.eq(task.out_shift),
+                    lane.res_mult.eq(task.res_mult),
+                    lane.res_zero.eq(task.res_zero.as_signed()),
+                ]
+                q[slot].append(lane.q)
+                t_out[slot].append(lane.t_out)
+        return q, t_out
+
+    def _write(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> None:
+        """The ports to the buffers."""
+        valid, at = self._valid[self.latency], self._at[self.latency]
+        task = self._task(m, self.latency, "write_task")
+        ordinary = valid & self._is_ordinary(task)
+        payload = self.write.payload
+        m.d.comb += [
+            self.write.valid.eq(ordinary),
+            payload.mask.eq(at.mask),
+            payload.px.eq(at.px),
+            payload.cg.eq(at.cg),
+            payload.split.eq(task.lp),
+            payload.base.eq(task.dst_base),
+            payload.rows.eq(task.dst_rows),
+            self.write_dst.eq(task.dst),
+            self.write2.valid.eq(ordinary & task.dst2_on),
+            self.write2.base.eq(task.dst2_base),
+            self.write2_dst.eq(task.dst2),
+            self.z_write.valid.eq(valid & (task.dst == Buffer.Z)),
+            self.z_write.slot.eq(task.slot),
+            self.z_write.k.eq(at.px),
+            self.z_write.j.eq(at.cg),
+            self.z_write.ksum.eq(at.row_sum),
+        ]
+        for slot in range(self.config.l):
+            for channel in range(self.config.m):
+                m.d.comb += [
+                    payload.words[slot][channel].eq(q[slot][channel]),
+                    self.write_t[slot][channel].eq(t[slot][channel]),
+                ]
+                if slot < self.config.m:
+                    m.d.comb += self.z_write.rows[slot][channel].eq(q[slot][channel])
+
+    def _retire(self, m: Module) -> None:
+        """Tell the engines what can be read."""
+        at = self._at[self.latency]
+        wait = self.buffer_write_latency
+        valid = delayed(m, self._valid[self.latency], wait, "retired", reset=True)
+        rmac = delayed(m, at.rmac, wait, "retired_rmac")
+        seg_last = delayed(m, at.seg_last, wait, "retired_seg_last")
+        progress = delayed(m, at.progress, wait, "retired_progress")
+        m.d.comb += [self.mat_retired.eq(valid & ~rmac), self.rmac_retired.eq(valid & rmac)]
+        with m.If(self.rmac_start):
+            m.d.sync += self.rmac_progress.eq(0)
+        with m.Elif(self.rmac_retired & seg_last):
+            m.d.sync += self.rmac_progress.eq(progress)
+
+    def _trace(self, m: Module, q: list[list[Value]], t: list[list[Value]], codes: list[Value]) -> None:
+        """What simulations compare with the golden model."""
+        at = self._at[self.latency]
+        task = self._task(m, self.latency, "trace_task")
+        m.d.comb += [
+            self.trace_valid.eq(self._valid[self.latency]),
+            self.trace_tag.eq(task.tag),
+            self.trace_dst.eq(task.dst),
+            self.trace_px.eq(at.px),
+            self.trace_cg.eq(at.cg),
+            self.trace_mask.eq(at.mask),
+            self.trace_split.eq(task.lp),
+            self.trace_row_sum.eq(at.row_sum),
+        ]
+        for slot in range(self.config.l):
+            for channel in range(self.config.m):
+                code = codes[slot] if channel == 0 else 0
+                values = Mux(task.dst == Buffer.DIV, code, q[slot][channel])
+                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.O, t[slot][channel], values))

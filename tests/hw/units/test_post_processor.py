@@ -1,0 +1,357 @@
+"""The post-processor as a whole: two engines that compete for it, against a model made of the golden arithmetic."""
+
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from hw.config import TOY
+from hw.control.descriptor import Act, Buffer, Opcode
+from hw.interfaces import PIXEL_BITS, POST_TASK
+from hw.units.post_processor import PostProcessor, Schedule
+from quant.contract import ACC_BITS
+from sim.golden import arithmetic
+from tests.hw.units.drive import plain, simulate
+
+EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8)
+PARAM_LATENCY = 2
+MAT, RMAC = "mat", "rmac"
+
+
+@dataclass
+class Phase:
+    """One task of an engine: its descriptor fields, its rows of parameters and its results."""
+
+    task: dict
+    params: list = field(default_factory=list)
+    results: list = field(default_factory=list)
+
+
+class Workload:
+    """Random tasks for one engine, and what must come out."""
+
+    def __init__(self, config, seed):
+        self.config = config
+        self.rng = np.random.default_rng(seed)
+        self.lanes, self.size = config.l, config.m
+        self.full_split = config.l.bit_length() - 1
+
+    def integer(self, low, high):
+        return int(self.rng.integers(low, high))
+
+    def task(self, **fixed):
+        act = fixed.pop("act", Act(self.integer(0, 3)))
+        split = self.full_split if act is Act.RESIDUAL else self.integer(0, self.full_split + 1)
+        return {
+            "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
+            "dst_cg_end": self.integer(1, 12), "dst2_on": self.integer(0, 2), "dst2": Buffer(self.integer(0, 4)),
+            "dst2_base": self.integer(0, 1 << 14), "lp": split,
+            "slot": self.integer(0, 2), "act": act, "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
+            "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
+            "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128), "div_min": self.integer(0, 8),
+            "use_code": 0, **fixed,
+        }
+
+    def param(self):
+        shift = self.integer(0, 48) if self.integer(0, 4) == 0 else self.integer(14, 26)
+        return {
+            "bias": self.integer(-1000, 1000), "mult": self.integer(0, 1 << 16), "shift": shift,
+            "three": self.integer(0, 1 << self.integer(1, 15)), "zero": self.integer(-60, 60),
+        }
+
+    def accumulators(self):
+        limit = 1 << (ACC_BITS - 1)
+        scale = 1 << self.integer(4, ACC_BITS)
+        acc = self.rng.integers(-scale, scale, (self.lanes, self.size))
+        return np.clip(acc, -limit + 1000, limit - 1001)
+
+    def phase(self, count, rows=4, **fixed):
+        phase = Phase(self.task(**fixed))
+        phase.params = [[[self.param() for _ in range(self.size)] for _ in range(self.lanes)] for _ in range(rows)]
+        for index in range(count):
+            split = phase.task["lp"]
+            phase.results.append({
+                "acc": self.accumulators(), "mask": self.integer(0, 1 << self.lanes),
+                "px": self.integer(0, 64 >> split) << split, "cg": self.integer(0, 14), "entry": self.integer(0, rows),
+                "row_sum": 0, "seg_last": self.integer(0, 2), "progress": index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2)),
+            })
+        return phase
+
+    def division(self, count):
+        """DIV of some rows of the divisor buffer, then QZ of the pixels in them."""
+        divide = self.phase(count, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split)
+        pixels = []
+        for result in divide.results:
+            result["px"] = self.integer(0, self.config.max_attention_pixels // self.lanes) * self.lanes
+            result["acc"] = self.rng.integers(0, 1 << self.integer(1, 14), (self.lanes, self.size))
+            if self.integer(0, 4) == 0:
+                result["acc"][0, 0] = 0
+            pixels += range(result["px"], result["px"] + self.lanes)
+        quotient = self.phase(2 * count, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1)
+        for result in quotient.results:
+            result["px"] = pixels[self.integer(0, len(pixels))] >> quotient.task["lp"] << quotient.task["lp"]
+        return [divide, quotient]
+
+    def attention(self, count):
+        """KTV: Z and Ksum."""
+        phase = self.phase(count, opcode=Opcode.KTV, dst=Buffer.Z, act=Act.NONE, rows=2)
+        for result in phase.results:
+            row_sum = self.integer(0, 2)
+            groups = self.config.max_groups
+            result |= {"px": self.integer(0, groups), "cg": self.integer(0, groups), "row_sum": row_sum, "entry": row_sum}
+        return phase
+
+
+class Model:
+    """The contract, and the divisor buffer that it needs to know."""
+
+    def __init__(self, config):
+        self.config = config
+        self.codes = {}
+
+    def residual(self, source, base, rows, skew, px, cg):
+        """Some content of the residual's tensor."""
+        seed = hash((int(source), base, rows, skew, px, cg)) & 0xFFFFFFFF
+        return np.random.default_rng(seed).integers(-128, 128, (self.config.l, self.config.m))
+
+    def expected(self, phase, result):
+        """All that the ports say when ``result`` is written."""
+        task, lanes, size = phase.task, self.config.l, self.config.m
+        split = task["lp"]
+        params = [p for slot in phase.params[result["entry"]] for p in slot]
+        columns = {name: np.array([p[name] for p in params]) for name in params[0]}
+        acc = result["acc"].reshape(1, -1)
+        act = {Act.HARDSWISH: "hardswish"}.get(task["act"], "none")
+        codes = [self.codes.get(result["px"] + i % (1 << split), 0) if task["use_code"] else 0 for i in range(lanes)]
+        code = np.repeat(np.array(codes), size)[None]
+        residual = constants = None
+        if task["act"] is Act.RESIDUAL:
+            place = (task["res_src"].value, task["res_base"], task["dst_rows"], task["res_skew"], result["px"], result["cg"])
+            residual = self.residual(*place).reshape(1, -1)
+            constants = arithmetic.Residual(task["res_mult"], task["res_zero"])
+        t = arithmetic.post_process(acc, arithmetic.PostParameters(**columns, logits=True), code=code).reshape(lanes, size)
+        post = arithmetic.PostParameters(**columns, act=act, out_shift=task["out_shift"], residual=constants)
+        q = arithmetic.post_process(acc, post, residual=residual, code=code).reshape(lanes, size)
+        dst = task["dst"]
+        ordinary = dst not in (Buffer.Z, Buffer.DIV)
+        mask = result["mask"]
+        if ordinary:
+            mask &= sum((result["cg"] + (i >> split) < task["dst_cg_end"]) << i for i in range(lanes))
+        words = q
+        if dst is Buffer.O:
+            words = t
+        if dst is Buffer.DIV:
+            words = np.zeros_like(q)
+            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], task["div_min"])
+            self.codes |= {result["px"] + i: int(words[i, 0]) for i in range(lanes)}
+        out = {
+            "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
+            "trace_valid": 1, "trace_tag": task["tag"], "trace_dst": dst.value, "trace_px": result["px"],
+            "trace_cg": result["cg"], "trace_mask": mask, "trace_split": split, "trace_row_sum": result["row_sum"],
+            "trace_words": words.tolist(),
+        }
+        if ordinary:
+            out |= {
+                "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
+                                  "rows": task["dst_rows"], "words": q.tolist()},
+                "write_dst": dst.value, "write_t": t.tolist(),
+            }
+            if task["dst2_on"]:
+                out |= {"write2.base": task["dst2_base"], "write2_dst": task["dst2"].value}
+        if dst is Buffer.Z:
+            out |= {
+                "z_write.slot": task["slot"], "z_write.k": result["px"], "z_write.j": result["cg"],
+                "z_write.ksum": result["row_sum"], "z_write.rows": q[:size].tolist(),
+            }
+        return out
+
+
+class Engine:
+    """Plays the phases of one engine: the next task starts when all results of the last one have retired."""
+
+    def __init__(self, dut, name, phases, rng, eagerness):
+        self.dut, self.name, self.rng, self.eagerness = dut, name, rng, eagerness
+        self.phases = deque(phases)
+        self.phase = None
+        self.offered = None
+        self.waiting = deque()
+        self.in_flight = 0
+
+    @property
+    def stream(self):
+        return getattr(self.dut, self.name)
+
+    @property
+    def done(self):
+        return not self.phases and self.phase is None
+
+    def drive(self, ctx):
+        """Set this cycle's task and result; true in the first cycle of a task."""
+        started = False
+        if self.phase is None and self.phases:
+            self.phase = self.phases.popleft()
+            self.waiting = deque(self.phase.results)
+            raw = {name: value for name, value in self.phase.task.items() if name in dict(POST_TASK)}
+            ctx.set(getattr(self.dut, f"{self.name}_task"), raw | {"res_zero": raw["res_zero"] & 0xFF})
+            started = True
+        elif self.offered is None and self.waiting and self.rng.random() < self.eagerness:
+            self.offered = self.waiting.popleft()
+            ctx.set(self.stream.payload, self.offered | {"acc": self.offered["acc"].tolist()})
+        ctx.set(self.stream.valid, self.offered is not None)
+        return started
+
+    def taken(self):
+        """The result that the post-processor has taken in this cycle."""
+        result, self.offered = self.offered, None
+        self.in_flight += 1
+        return result
+
+    def retire(self):
+        self.in_flight -= 1
+
+    def finish(self):
+        """End the task once nothing of it is left."""
+        if self.phase is not None and not self.waiting and self.offered is None and not self.in_flight:
+            self.phase = None
+
+
+def sample(ctx, dut, path):
+    """The value of a port by its dotted name, as plain Python."""
+    value = dut
+    for part in path.split("."):
+        value = getattr(value, part)
+    value = ctx.get(value)
+    if path == "write.payload":
+        return {name: plain(value[name]) for name, _ in value.shape()}
+    return value.value if isinstance(value, Buffer) else plain(value)
+
+
+def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_phases, *, eagerness=0.7, seed=0):
+    """Run both engines' phases to their end and compare every cycle; returns how often what happened."""
+    dut = PostProcessor(config, buffer_read_latency, param_latency=PARAM_LATENCY, buffer_write_latency=buffer_write_latency)
+    rng = random.Random(seed)
+    model = Model(config)
+    engines = {MAT: Engine(dut, MAT, mat_phases, rng, eagerness), RMAC: Engine(dut, RMAC, rmac_phases, rng, eagerness)}
+    seen = Counter()
+
+    async def testbench(ctx):
+        in_flight, retiring, params, residuals = deque(), deque(), {}, {}
+        progress, last = 0, None
+        for cycle in range(20000):
+            started = {name: engine.drive(ctx) for name, engine in engines.items()}
+            ctx.set(dut.rmac_start, started[RMAC])
+            for name in engines:
+                if row := params.pop((name, cycle), None):
+                    ctx.set(getattr(dut, f"{name}_param").row, row)
+                else:
+                    ctx.set(getattr(dut, f"{name}_param").row.as_value(), 0)
+            residual = residuals.pop(cycle, None)
+            ctx.set(dut.residual.data, np.full((config.l, config.m), 77).tolist() if residual is None else residual)
+
+            # What leaves the pipeline in this cycle.
+            if in_flight and in_flight[0][0] + dut.latency == cycle:
+                _, name, phase, result = in_flight.popleft()
+                expected = model.expected(phase, result)
+                got = {path: sample(ctx, dut, path) for path in expected}
+                assert got == expected, f"cycle {cycle}, {name}, {phase.task}"
+                retiring.append((cycle + buffer_write_latency, name, result))
+                seen[phase.task["dst"], phase.task["act"]] += 1
+                seen.update(f"q {q}" for q in (-128, 127) for row in got["trace_words"] if q in row)
+                seen["cut"] += expected["trace_mask"] != result["mask"]
+                seen["second"] += expected["write2.valid"]
+                pixels = range(result["px"], result["px"] + (1 << phase.task["lp"]))
+                seen["code"] += phase.task["use_code"] and any(model.codes.get(px) for px in pixels)
+            else:
+                for path in ("write.valid", "write2.valid", "z_write.valid", "trace_valid"):
+                    assert not sample(ctx, dut, path), f"{path} in cycle {cycle}"
+            # What retires.
+            assert ctx.get(dut.rmac_progress) == progress
+            now = None
+            if retiring and retiring[0][0] == cycle:
+                _, now, result = retiring.popleft()
+                engines[now].retire()
+                if now == RMAC and result["seg_last"]:
+                    progress = result["progress"]
+            if started[RMAC]:
+                progress = 0
+            assert (ctx.get(dut.mat_retired), ctx.get(dut.rmac_retired)) == (now == MAT, now == RMAC)
+
+            # What is asked for, and what enters.
+            for name, engine in engines.items():
+                port = getattr(dut, f"{name}_param")
+                if ctx.get(port.en):
+                    assert engine.phase.task["dst"] is not Buffer.DIV
+                    params[name, cycle + PARAM_LATENCY] = engine.phase.params[ctx.get(port.offset)]
+            if ctx.get(dut.residual.valid):
+                read = dut.residual
+                place = [ctx.get(v) for v in (read.base, read.rows, read.skew, read.px, read.cg)]
+                residuals[cycle + buffer_read_latency] = model.residual(ctx.get(dut.residual_src).value, *place).tolist()
+            valid = {name: ctx.get(engine.stream.valid) for name, engine in engines.items()}
+            ready = {name: ctx.get(engine.stream.ready) for name, engine in engines.items()}
+            taken = [name for name in engines if valid[name] and ready[name]]
+            assert len(taken) == any(valid.values()), "a waiting result must be taken, and only one"
+            if all(valid.values()):
+                seen["contention"] += 1
+                assert taken != [last], "engines that both have results take turns"
+            for name in taken:
+                last = name
+                seen[name] += 1
+                phase = engines[name].phase
+                in_flight.append((cycle, name, phase, engines[name].taken()))
+            seen["idle"] += not taken
+            await ctx.tick()
+            for engine in engines.values():
+                engine.finish()
+            if all(engine.done for engine in engines.values()):
+                break
+        else:
+            pytest.fail("the results did not come to an end")
+
+    simulate(dut, testbench)
+    return seen
+
+
+def workloads(config, count, seed):
+    """Every kind of task on both engines."""
+    work = Workload(config, seed)
+    buffers = [Buffer.X, Buffer.Y, Buffer.D, Buffer.H]
+    mat = [work.phase(count, opcode=Opcode.PW, dst=dst, act=act) for dst in buffers[:2] for act in Act]
+    mat += [work.phase(count, opcode=Opcode.PW, dst=Buffer.O, act=Act.NONE), *work.division(count), *work.division(count)]
+    rmac = [work.phase(count, opcode=Opcode.DW, dst=dst, act=act) for dst in buffers[2:] for act in Act]
+    rmac += [work.attention(count), work.attention(count), work.phase(count, opcode=Opcode.POOL, dst=Buffer.D, act=Act.NONE)]
+    work.rng.shuffle(rmac)
+    return mat, rmac
+
+
+#: Residuals that arrive before the requantized values, with them, and after them.
+@pytest.mark.parametrize(("read", "write"), [(1, 0), (6, 5), (9, 1), (14, 0)])
+def test_every_kind_of_task_with_two_competing_engines(read, write):
+    seen = check(TOY, read, write, *workloads(TOY, 25, read), seed=read)
+    assert seen["contention"] > 100 and seen["idle"] > 50
+    assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
+    for dst in (Buffer.X, Buffer.Y, Buffer.D, Buffer.H):
+        assert all(seen[dst, act] > 10 for act in Act)
+    assert all(seen[dst, Act.NONE] > 10 for dst in (Buffer.O, Buffer.Z, Buffer.DIV))
+
+
+def test_eight_channels_and_eight_blocks():
+    seen = check(EIGHT, 6, 5, *workloads(EIGHT, 8, 7), eagerness=1.0)
+    assert seen["contention"] > 50 and seen["code"] > 3 and seen["cut"] > 10
+
+
+@pytest.mark.parametrize("alone", [MAT, RMAC])
+def test_one_engine_alone_is_served_every_cycle(alone):
+    work = Workload(TOY, 8)
+    phases = [work.phase(60, opcode=Opcode.PW, dst=Buffer.X)]
+    seen = check(TOY, 6, 0, phases if alone == MAT else [], phases if alone == RMAC else [], eagerness=1.0)
+    assert seen[alone] == 60 and seen["contention"] == 0
+    # One cycle to set the task, the pipeline's length at the end.
+    assert seen["idle"] == 1 + Schedule(6, PARAM_LATENCY).write
+
+
+def test_latency_follows_the_longest_way():
+    assert Schedule(1, 2).write == Schedule(9, 2).write
+    assert Schedule(10, 2).write == Schedule(9, 2).write + 1
+    assert Schedule(1, 3).write == Schedule(1, 2).write + 1
