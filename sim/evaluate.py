@@ -1,5 +1,6 @@
 """How well the integer model predicts, over many pictures."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from triovit.errors import UserError
 from triovit.progress import Progress, silent
 
 _STAGE = "evaluate"
+#: Pixel values in a batch: few enough that the int64 tensors of a layer stay near the processor's caches.
+_BATCH_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ def evaluate(
     labels: NDArray[np.integer[Any]],
     *,
     float_predictions: NDArray[np.integer[Any]] | None = None,
-    batch: int = 32,
+    batch: int | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Run all pictures, ``batch`` at a time, and score the predictions.
+    """Run all pictures in batches and score the predictions.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ def evaluate(
     float_predictions
         The float network's classes on the same pictures, int ``[N]``.
     batch
-        Pictures at a time, at least 1.
+        Pictures at a time, at least 1; chosen by their size when None.
     progress
         Called as ``progress("evaluate", pictures done, pictures)``.
 
@@ -66,6 +69,8 @@ def evaluate(
     metric = str(manifest.get("metric", "top1"))
     if metric != "top1":
         raise UserError(f"metric {metric!r} of network {model.artifact.network.get('name')} cannot be evaluated; only top1 can")
+    if batch is None:
+        batch = max(1, _BATCH_VALUES // math.prod(model.artifact.input_shape))
     if batch < 1:
         raise UserError(f"batch is {batch}, and must be at least 1")
     images = len(pictures)

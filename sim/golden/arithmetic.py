@@ -109,7 +109,8 @@ def isqrt(v: Wide) -> Wide:
 
 def hardswish_gate(t: Wide, three: Wide) -> Wide:
     """``min(max(t + three, 0), 2 * three)``, the scaled ``relu6(x + 3)`` (section 3)."""
-    return np.clip(t + three, 0, 2 * three)
+    gate: Wide = np.clip(t + three, 0, 2 * three)
+    return gate
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def predictions(model):
     return model.run(PICTURES).output.argmax(axis=1)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 10, 64])
+@pytest.mark.parametrize("batch", [1, 3, 10, 64, None])
 def test_score_and_agreement(model, predictions, batch):
     labels = predictions.copy()
     labels[:4] = (labels[:4] + 1) % 5
@@ -37,7 +37,7 @@ def test_score_and_agreement(model, predictions, batch):
     assert found.images_per_second > 0
     assert calls[0] == ("evaluate", 0, 10)
     assert calls[-1] == ("evaluate", 10, 10)
-    assert len(calls) == 1 + -(-10 // batch)
+    assert len(calls) == 1 + -(-10 // (batch or 10))
 
 
 def test_without_float_results(predictions):
