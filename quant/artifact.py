@@ -81,7 +81,9 @@ class Artifact:
         self.check(str(path))
         if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
             raise UserError(f"{path}: exists and is no artifact; choose another name or remove it")
-        tensors = {f"{layer.name}.{name}": np.ascontiguousarray(array) for layer in self.layers for name, array in layer.arrays.items()}
+        tensors = {
+            f"{layer.name}.{name}": np.ascontiguousarray(array) for layer in self.layers for name, array in layer.arrays.items()
+        }
         payload = safetensors.numpy.save(tensors)
         text = json.dumps(self._manifest(hashlib.sha256(payload).hexdigest()), indent=1, allow_nan=False) + "\n"
         try:
@@ -131,8 +133,13 @@ class Artifact:
         if not isinstance(source.get("tensor"), str) or not _is_shape(source.get("shape"), 3):
             raise UserError(f"{file}: field input must have a tensor name and a shape [C, H, W]; {REMEDY}")
         artifact = cls(
-            network=manifest["network"], layers=layers, output=manifest["output"], input_name=source["tensor"],
-            input_shape=tuple(source["shape"]), quantization=manifest["quantization"], calibration=manifest["calibration"],
+            network=manifest["network"],
+            layers=layers,
+            output=manifest["output"],
+            input_name=source["tensor"],
+            input_shape=tuple(source["shape"]),
+            quantization=manifest["quantization"],
+            calibration=manifest["calibration"],
             float_score=manifest["float"],
         )
         artifact.check(str(file))
@@ -166,8 +173,16 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: version is {version!r}, and must be {VERSION}; {REMEDY}")
     if version > VERSION:
         raise UserError(f"{file}: version {version} is newer than this program reads ({VERSION}); update triovit, or {REMEDY}")
-    wanted = {"network": dict, "input": dict, "layers": list, "output": str, "quantization": dict, "calibration": dict, "float": dict,
-              "files": dict}
+    wanted = {
+        "network": dict,
+        "input": dict,
+        "layers": list,
+        "output": str,
+        "quantization": dict,
+        "calibration": dict,
+        "float": dict,
+        "files": dict,
+    }
     for name, kind in wanted.items():
         if not isinstance(manifest.get(name), kind):
             raise UserError(f"{file}: field {name} is missing or of the wrong type; {REMEDY}")
@@ -195,8 +210,12 @@ def _is_shape(value: object, rank: int = 0) -> bool:
 
 def _layer_to_dict(layer: Layer) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "name": layer.name, "kind": layer.kind, "inputs": list(layer.inputs), "output_shape": list(layer.output_shape),
-        "output_scale": layer.output_scale, **layer.attrs,
+        "name": layer.name,
+        "kind": layer.kind,
+        "inputs": list(layer.inputs),
+        "output_shape": list(layer.output_shape),
+        "output_scale": layer.output_scale,
+        **layer.attrs,
     }
     if layer.post is not None:
         entry["post"] = asdict(layer.post)
@@ -218,15 +237,24 @@ def _layer_from_dict(entry: Any, arrays: dict[str, Any], file: str) -> Layer:
     wanted = KINDS.get(fields["kind"], ({}, ()))[1]
     found = {name: arrays.pop(f"{fields['name']}.{name}") for name in wanted if f"{fields['name']}.{name}" in arrays}
     return Layer(
-        name=fields["name"], kind=fields["kind"], inputs=tuple(map(str, fields["inputs"])), output_shape=tuple(fields["output_shape"]),
-        output_scale=float(fields["output_scale"]), attrs=entry, post=None if post is None else _post_from_dict(post, where), arrays=found,
+        name=fields["name"],
+        kind=fields["kind"],
+        inputs=tuple(map(str, fields["inputs"])),
+        output_shape=tuple(fields["output_shape"]),
+        output_scale=float(fields["output_scale"]),
+        attrs=entry,
+        post=None if post is None else _post_from_dict(post, where),
+        arrays=found,
     )
 
 
 def _post_from_dict(entry: Any, where: str) -> Post:
     try:
         residual = entry["residual"]
-        return Post(act=entry["act"], out_shift=entry["out_shift"],
-                    residual=None if residual is None else Residual(residual["tensor"], residual["mult"], residual["zero"]))
+        return Post(
+            act=entry["act"],
+            out_shift=entry["out_shift"],
+            residual=None if residual is None else Residual(residual["tensor"], residual["mult"], residual["zero"]),
+        )
     except (KeyError, TypeError) as error:
         raise UserError(f"{where}: field post is missing or of the wrong type; {REMEDY}") from error

@@ -110,15 +110,19 @@ class LayerCheck:
         if bound.max() >= ACC_LIMIT:
             worst = int(bound.argmax())
             where = "head" if layer.kind == "attention" else "channel"
-            raise self.fail(f"the accumulator of {where} {worst} can reach {int(bound[worst])}, and must stay below 2^{ACC_BITS - 1}",
-                            "use a smaller picture or a narrower layer")
+            raise self.fail(
+                f"the accumulator of {where} {worst} can reach {int(bound[worst])}, and must stay below 2^{ACC_BITS - 1}",
+                "use a smaller picture or a narrower layer",
+            )
 
     def _attributes(self) -> None:
         wanted = KINDS[self.layer.kind][0]
         for name, kind in wanted.items():
             value = self.layer.attrs.get(name)
             if type(value) is not kind:
-                raise self.fail(f"attribute {name} is {value!r}, and must be {'true or false' if kind is bool else 'a whole number'}")
+                raise self.fail(
+                    f"attribute {name} is {value!r}, and must be {'true or false' if kind is bool else 'a whole number'}"
+                )
             if kind is int and name != "pad" and value < 1:
                 raise self.fail(f"attribute {name} is {value}, and must be at least 1")
         for name in self.layer.attrs:
@@ -177,16 +181,25 @@ class LayerCheck:
         groups, kernel = attrs.get("groups", 1), attrs.get("kernel", 1)
         if c_in % groups or c_out % groups:
             raise self.fail(f"{c_in} to {c_out} channels cannot be split into {groups} groups")
-        weights = {"conv": (c_out, c_in, kernel, kernel), "pw": (c_out, c_in // groups), "dw": (c_out, kernel, kernel), "fc": (c_out, c_in)}
+        weights = {
+            "conv": (c_out, c_in, kernel, kernel),
+            "pw": (c_out, c_in // groups),
+            "dw": (c_out, kernel, kernel),
+            "fc": (c_out, c_in),
+        }
         special = {"weight": weights.get(layer.kind, ()), "pad": (c_in,)}
         return {name: special.get(name, (c_out,)) for name in KINDS[layer.kind][1]}
 
     def _heads(self, in_shapes: list[tuple[int, ...]]) -> None:
         heads, dim = self.layer.attrs["heads"], self.layer.attrs["dim"]
         if dim > MAX_DIM:
-            raise self.fail(f"the head dimension is {dim}, and at most {MAX_DIM} is supported", "use a network with narrower heads")
+            raise self.fail(
+                f"the head dimension is {dim}, and at most {MAX_DIM} is supported", "use a network with narrower heads"
+            )
         if any(shape[1:] != in_shapes[0][1:] or shape[0] % (3 * dim) for shape in in_shapes):
-            raise self.fail(f"inputs have shapes {[list(shape) for shape in in_shapes]}, and must be one size with multiples of {3 * dim} channels")
+            raise self.fail(
+                f"inputs have shapes {[list(shape) for shape in in_shapes]}, and must be one size with multiples of {3 * dim} channels"
+            )
         total = sum(shape[0] for shape in in_shapes)
         if total != 3 * dim * heads:
             raise self.fail(f"{heads} heads of dimension {dim} need {3 * dim * heads} channels; the inputs have {total}")

@@ -1,0 +1,89 @@
+"""What calibration records of every tensor."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from quant.data import Progress
+from quant.networks.model import EfficientViT
+from quant.ptq.graph import FloatLayer, run
+from quant.ptq.ranges import EMA
+
+#: Pixels kept of each picture, for quantiles and range searches.
+PIXELS = 48
+#: Pictures that run at once.
+BATCH = 8
+
+
+@dataclass
+class Statistics:
+    """One tensor's values over the calibration pictures, one entry a channel (float32 ``[C]``)."""
+
+    low: Tensor
+    high: Tensor
+    #: Moving averages of each batch's extremes.
+    ema_low: Tensor
+    ema_high: Tensor
+    #: Sum over all values, and their number.
+    total: Tensor
+    count: int
+    #: Largest magnitude before a residual is added.
+    branch: float
+    #: Pixels drawn from every picture, ``[rows, C]``.
+    rows: list[Tensor] = field(default_factory=list)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each channel."""
+        return self.total / self.count
+
+    @property
+    def samples(self) -> Tensor:
+        """All drawn pixels, ``[rows, C]``."""
+        if len(self.rows) > 1:
+            self.rows = [torch.cat(self.rows)]
+        return self.rows[0]
+
+
+@dataclass
+class Observations:
+    """Statistics of every layer's output, and the attentions' inputs of the first pictures (``[N, 3*d*H, h, w]`` by tensor)."""
+
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+    attention: dict[str, Tensor] = field(default_factory=dict)
+
+
+def observe(
+    network: EfficientViT, layers: list[FloatLayer], pictures: Tensor, attention_pictures: int, progress: Progress | None = None
+) -> Observations:
+    """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs; the same pictures give the same record."""
+    found, kept = Observations(), {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
+    generator = torch.Generator().manual_seed(0)
+    parts: dict[str, list[Tensor]] = {name: [] for name in kept}
+    done = 0
+
+    def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
+        name, flat = layer.op.name, output.reshape(*output.shape[:2], -1)
+        low, high = flat.amin((0, 2)), flat.amax((0, 2))
+        chosen = torch.randint(flat.shape[2], (min(PIXELS, flat.shape[2]),), generator=generator)
+        rows = flat[:, :, chosen].transpose(1, 2).reshape(-1, flat.shape[1])
+        total, count, top = flat.double().sum((0, 2)), flat.shape[0] * flat.shape[2], float(branch.abs().max())
+        if name not in found.statistics:
+            found.statistics[name] = Statistics(low, high, low, high, total, count, top, [rows])
+        else:
+            s = found.statistics[name]
+            s.low, s.high = torch.minimum(s.low, low), torch.maximum(s.high, high)
+            s.ema_low, s.ema_high = EMA * s.ema_low + (1 - EMA) * low, EMA * s.ema_high + (1 - EMA) * high
+            s.total, s.count, s.branch = s.total + total, s.count + count, max(s.branch, top)
+            s.rows.append(rows)
+        if name in kept and done < attention_pictures:
+            parts[name].append(output[: attention_pictures - done].clone())
+
+    for batch in pictures.split(BATCH):
+        run(network, layers, batch, visit)
+        done += len(batch)
+        if progress:
+            progress("calibrating", done, len(pictures))
+    found.attention = {name: torch.cat(part) for name, part in parts.items()}
+    return found

@@ -1,0 +1,50 @@
+"""What the user can choose about the quantization."""
+
+from dataclasses import asdict, dataclass
+
+from triovit.errors import UserError
+
+#: Ways to choose a range: see :mod:`quant.ptq.ranges`.
+METHODS = ("minmax", "percentile", "ema", "mse")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the quantizer; the defaults score best on the networks tried.
+
+    Raises
+    ------
+    UserError
+        An unknown method or an impossible number.
+    """
+
+    #: How activation ranges are chosen.
+    activations: str = "mse"
+    #: How each output channel's weight range is chosen: ``"minmax"`` or ``"mse"``.
+    weights: str = "mse"
+    #: Channel-wise migration at the DWConvs' inputs.
+    migration: bool = True
+    #: Filter-wise shifting at the inputs of the PWConvs behind the DWConvs.
+    shifting: bool = True
+    #: The divisor's log2 code. Off: every head divides by one constant, all that the integer contract offers besides.
+    log2_divisors: bool = True
+    #: Move the mean error of the rounded weights into the bias.
+    bias_correction: bool = True
+    #: Share of the values that the percentile method keeps.
+    percentile: float = 0.9999
+    #: Pictures whose attention is calibrated.
+    attention_pictures: int = 16
+
+    def __post_init__(self) -> None:
+        if self.activations not in METHODS:
+            raise UserError(f"option activations is {self.activations!r}; choose one of {', '.join(METHODS)}")
+        if self.weights not in ("minmax", "mse"):
+            raise UserError(f"option weights is {self.weights!r}; choose one of minmax, mse")
+        if not 0.5 < self.percentile <= 1:
+            raise UserError(f"option percentile is {self.percentile}; choose a share above 0.5, at most 1")
+        if self.attention_pictures < 1:
+            raise UserError(f"option attention_pictures is {self.attention_pictures}; choose at least 1")
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all settings by name, for the manifest."""
+        return asdict(self)
