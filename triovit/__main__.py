@@ -1,0 +1,5 @@
+"""``python -m triovit``."""
+
+from triovit.cli import main
+
+main()

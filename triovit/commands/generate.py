@@ -1,0 +1,33 @@
+"""``triovit generate``: the Verilog, its manifest and the program and weight image."""
+
+from pathlib import Path
+
+import click
+
+from triovit.options import artifact_argument, config_option
+from triovit.output import emit, facts, json_option
+
+
+@click.command("generate")
+@artifact_argument
+@config_option
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Directory to write.")
+@json_option
+def command(artifact_path: Path, config_name: str, output: Path, as_json: bool) -> None:
+    """Generate the accelerator of a configuration and the program that runs ARTIFACT on it.
+
+    The same input gives the same bytes.
+    """
+    from hw.config import configuration
+    from hw.generate import generate
+    from quant.artifact import Artifact
+
+    manifest = generate(Artifact.load(artifact_path), configuration(config_name), output)
+
+    emit(
+        {"directory": output, "configuration": config_name, "manifest": manifest},
+        as_json,
+        lambda: facts(
+            {"directory": output, "configuration": config_name, "files": ", ".join(sorted(p.name for p in output.iterdir()))}
+        ),
+    )

@@ -1,0 +1,103 @@
+"""``triovit quantize``: a float network to integers."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from triovit import pictures
+from triovit.options import res_option
+from triovit.output import emit, facts, json_option, percent
+from triovit.progress import Progress, shown
+
+
+@click.command("quantize")
+@click.argument("model")
+@click.option("--calib", required=True, metavar="DATA", help="Calibration pictures: digits (those to train with) or a folder.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="ARTIFACT", help="Directory to write.")
+@click.option("--pictures", "count", type=click.IntRange(min=1), default=256, show_default=True, help="At most so many of them.")
+@click.option("--score", metavar="DATA", help="Pictures to score the float network on: digits (those held out) or a folder.")
+@res_option
+@click.option(
+    "--activations",
+    type=click.Choice(["minmax", "percentile", "ema", "mse"]),
+    default="mse",
+    show_default=True,
+    help="How activation ranges are chosen.",
+)
+@click.option(
+    "--weights", type=click.Choice(["minmax", "mse"]), default="mse", show_default=True, help="How weight ranges are chosen."
+)
+@click.option("--migration/--no-migration", default=True, show_default=True, help="Channel-wise migration.")
+@click.option("--shifting/--no-shifting", default=True, show_default=True, help="Filter-wise shifting.")
+@click.option("--log2-divisors/--no-log2-divisors", default=True, show_default=True, help="4-bit log2 divisors in attention.")
+@json_option
+def command(
+    model: str,
+    calib: str,
+    output: Path,
+    count: int,
+    score: str | None,
+    resolution: tuple[int, int] | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Quantize MODEL, a name (digits) or a checkpoint file, and write the artifact.
+
+    The float network's score goes with the artifact: of the built-in network always, of others with --score.
+    """
+    with shown() as progress:
+        result = quantize(
+            model, calib, output, resolution=resolution, count=count, score=score, settings=settings, progress=progress
+        )
+
+    emit(
+        result,
+        as_json,
+        lambda: facts(
+            {
+                "artifact": output,
+                "network": result["network"],
+                "layers": result["layers"],
+                "calibration pictures": result["pictures"],
+                "float network": percent(result["float"].get("score")),
+            }
+        ),
+    )
+
+
+def quantize(
+    model: str,
+    calib: str,
+    output: Path,
+    *,
+    resolution: tuple[int, int] | None,
+    count: int,
+    score: str | None,
+    settings: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Load, calibrate, quantize, write; return what was done."""
+    from quant.checkpoints import load
+    from quant.ptq.options import Options
+    from quant.quantize import quantize as quantized
+    from triovit import float_network
+
+    network = load(model, resolution)
+    size = network.spec.resolution
+    calibration = pictures.calibration(calib, size, count, progress)
+    if score is None and (network.spec.name, size) == (pictures.DIGITS, pictures.DIGITS_SIZE):
+        score = pictures.DIGITS
+    artifact = quantized(network, calibration, Options(**settings), progress=progress)
+    if score is not None:
+        given = pictures.labelled(score, size, None, progress)
+        artifact.float_score = float_network.score(network, given.pictures, given.labels, progress)
+    artifact.save(output)
+    return {
+        "artifact": output,
+        "network": artifact.network["name"],
+        "layers": len(artifact.layers),
+        "pictures": len(calibration),
+        "settings": settings,
+        "float": artifact.float_score,
+    }

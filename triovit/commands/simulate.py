@@ -1,0 +1,78 @@
+"""``triovit simulate``: the emitted Verilog, every layer compared with the golden model."""
+
+from pathlib import Path
+
+import click
+
+from triovit import files, pictures
+from triovit.cli import EXIT_DIFFERS
+from triovit.options import artifact_argument, config_option
+from triovit.output import emit, facts, json_option, percent, plain
+from triovit.progress import shown
+
+
+@click.command("simulate")
+@artifact_argument
+@config_option
+@click.option(
+    "--hardware",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="What `triovit generate` wrote; without it the Verilog is generated for --config.",
+)
+@click.option(
+    "--image", "images", type=click.Path(path_type=Path), multiple=True, metavar="FILE", help="A picture; may be repeated."
+)
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="Without --image: so many held-out digits."
+)
+@click.option("--layer", metavar="NAME", help="Only this layer, on inputs from the golden model.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Leave all that `triovit report` needs here."
+)
+@click.option("--waves", is_flag=True, help="Record a waveform (FST).")
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    artifact_path: Path,
+    config_name: str,
+    hardware: Path | None,
+    images: tuple[Path, ...],
+    count: int,
+    layer: str | None,
+    waves: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Run ARTIFACT on the simulated accelerator and compare every layer with the golden model.
+
+    The exit code is 1 when a value differs; the first one is named by layer, tensor, index, expected, got and cycle.
+    """
+    from hw.config import configuration
+    from quant.artifact import Artifact
+    from sim.simulate import simulate
+
+    artifact = Artifact.load(artifact_path)
+    _, height, width = artifact.input_shape
+    given = pictures.chosen(images, artifact.network["name"], (height, width), count)
+    with shown() as progress:
+        result = simulate(artifact, hardware or configuration(config_name), given, layer=layer, waves=waves, progress=progress)
+
+    if output is not None:
+        artifact.save(output / "artifact")
+        files.write_json(output / "simulation.json", plain(result))
+
+    def show() -> None:
+        facts(
+            {
+                "compared": result.comparison,
+                "pictures": result.images,
+                "cycles a picture": f"{result.cycles:,} (predicted {result.cycles_predicted:,})",
+                "MACs a picture": f"{result.macs:,}",
+                "utilization": percent(result.utilization),
+            }
+        )
+
+    emit(result, as_json, show)
+    context.exit(0 if result.comparison.equal else EXIT_DIFFERS)
