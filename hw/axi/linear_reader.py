@@ -31,7 +31,7 @@ class LinearReader(wiring.Component):
     Members
     -------
     start : In(1)
-        Strobe; ignored while ``busy`` or ``abort``.
+        Strobe; ignored while ``busy`` or ``cancel``.
     address, beats : In
         Byte address (its lowest bits, below a beat, are ignored) and number of beats (0: nothing happens).
     o : Out(stream)
@@ -40,7 +40,7 @@ class LinearReader(wiring.Component):
         From the cycle after ``start`` until the last beat has left ``o``.
     error : Out(1)
         A beat came with another response than OKAY; stays until the next start.
-    abort : In(1)
+    cancel : In(1)
         A level: issue nothing more, swallow what is outstanding. ``o`` is not valid meanwhile, which breaks the promise of a
         stream: the consumer must be reset too. ``busy`` falls when nothing is outstanding any more.
     axi : Out(AxiRead)
@@ -59,7 +59,7 @@ class LinearReader(wiring.Component):
             "o": Out(stream.Signature(unsigned(8 * config.beat_bytes))),
             "busy": Out(1),
             "error": Out(1),
-            "abort": In(1),
+            "cancel": In(1),
             "axi": Out(AxiRead(config)),
         })
 
@@ -83,8 +83,8 @@ class LinearReader(wiring.Component):
             self.axi.rready.eq(fifo.w_rdy),
             arrived.eq(self.axi.rvalid & fifo.w_rdy),
             self.o.payload.eq(fifo.r_data),
-            self.o.valid.eq(fifo.r_rdy & ~self.abort),
-            fifo.r_en.eq(self.o.ready | self.abort),
+            self.o.valid.eq(fifo.r_rdy & ~self.cancel),
+            fifo.r_en.eq(self.o.ready | self.cancel),
             left.eq(fifo.r_rdy & fifo.r_en),
         ]
 
@@ -108,7 +108,7 @@ class LinearReader(wiring.Component):
         m.d.comb += issued.eq(planned & self.axi.arready)
         with m.If(issued):
             m.d.sync += [planned.eq(0), address.eq(address + length), remaining.eq(remaining - length)]
-        with m.Elif(~planned & self.abort):
+        with m.Elif(~planned & self.cancel):
             m.d.sync += remaining.eq(0)
         with m.Elif(~planned & (remaining != 0) & (space >= shortest)):
             m.d.sync += [planned.eq(1), length.eq(shortest)]
@@ -120,6 +120,6 @@ class LinearReader(wiring.Component):
         m.d.comb += self.busy.eq(planned | (remaining != 0) | (space != self._depth))
         with m.If(arrived & (self.axi.rresp != Response.OKAY)):
             m.d.sync += self.error.eq(1)
-        with m.If(self.start & ~self.busy & ~self.abort):
+        with m.If(self.start & ~self.busy & ~self.cancel):
             m.d.sync += [address.eq(self.address >> shift), remaining.eq(self.beats), self.error.eq(0)]
         return m

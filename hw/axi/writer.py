@@ -19,7 +19,7 @@ def write_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
 class LinearWriter(wiring.Component):
     """A stream of whole beats to ``address`` and on, in bursts that never cross a 4 KB boundary.
 
-    A burst's address is issued only when all its beats are in the FIFO, so a slow producer never holds the bus, and an aborted
+    A burst's address is issued only when all its beats are in the FIFO, so a slow producer never holds the bus, and a cancelled
     one leaves no burst unfinished. One burst is sent at a time: two cycles, then a beat a cycle; responses are collected in
     the background.
 
@@ -35,7 +35,7 @@ class LinearWriter(wiring.Component):
     Members
     -------
     start : In(1)
-        Strobe; ignored while ``busy`` or ``abort``.
+        Strobe; ignored while ``busy`` or ``cancel``.
     address : In
         Byte address; its lowest bits, below a beat, are ignored.
     i : In(stream of write_beat_layout)
@@ -44,7 +44,7 @@ class LinearWriter(wiring.Component):
         From the cycle after ``start`` until the response to the last burst.
     error : Out(1)
         A burst was answered with another response than OKAY; stays until the next start.
-    abort : In(1)
+    cancel : In(1)
         A level: issue nothing more, swallow the FIFO. ``busy`` falls when every issued burst has been answered.
     axi : Out(AxiWrite)
         The bus.
@@ -61,7 +61,7 @@ class LinearWriter(wiring.Component):
             "i": In(stream.Signature(write_beat_layout(config))),
             "busy": Out(1),
             "error": Out(1),
-            "abort": In(1),
+            "cancel": In(1),
             "axi": Out(AxiWrite(config)),
         })
 
@@ -81,7 +81,7 @@ class LinearWriter(wiring.Component):
 
         m.d.comb += [
             fifo.w_data.eq(self.i.payload.data),
-            self.i.ready.eq(active & ~complete & fifo.w_rdy & ~self.abort),
+            self.i.ready.eq(active & ~complete & fifo.w_rdy & ~self.cancel),
             taken.eq(self.i.valid & self.i.ready),
             fifo.w_en.eq(taken),
             issued.eq(self.axi.awvalid & self.axi.awready),
@@ -106,7 +106,7 @@ class LinearWriter(wiring.Component):
         ]
         with m.FSM():
             with m.State("PLAN"):
-                with m.If(self.abort):
+                with m.If(self.cancel):
                     # Nothing is issued that waits for the FIFO's content.
                     m.d.comb += [fifo.r_en.eq(1), put.eq(fifo.r_rdy)]
                     with m.If((level == 0) & (missing == 0)):
@@ -141,6 +141,6 @@ class LinearWriter(wiring.Component):
         m.d.comb += self.busy.eq(active)
         with m.If(answered & (self.axi.bresp != Response.OKAY)):
             m.d.sync += self.error.eq(1)
-        with m.If(self.start & ~active & ~self.abort):
+        with m.If(self.start & ~active & ~self.cancel):
             m.d.sync += [active.eq(1), address.eq(self.address >> shift), self.error.eq(0)]
         return m

@@ -82,14 +82,14 @@ def test_error_is_kept_until_the_next_start():
 
 
 @pytest.mark.parametrize("taken", [0, 1, 17, 60])
-def test_abort_leaves_the_bus_clean(taken):
+def test_cancel_leaves_the_bus_clean(taken):
     dut = LinearReader(TOY)
     memory = AxiMemory(dut.axi, contents(3), seed=taken, latency=12)
 
     async def testbench(ctx):
         await start(ctx, dut, 64, 500)
         await receive(ctx, dut.o, taken, Stalls(4))
-        ctx.set(dut.abort, 1)
+        ctx.set(dut.cancel, 1)
         while True:
             *_, busy, valid = await ctx.tick().sample(dut.busy, dut.o.valid)
             assert not valid
@@ -98,7 +98,7 @@ def test_abort_leaves_the_bus_clean(taken):
         assert memory.idle
         await start(ctx, dut, 0, 5)
         assert not ctx.get(dut.busy)
-        ctx.set(dut.abort, 0)
+        ctx.set(dut.cancel, 0)
         await start(ctx, dut, 160, 40)
         got = await receive(ctx, dut.o, 40, Stalls(5))
         assert b"".join(word.to_bytes(16, "little") for word in got) == memory.memory[160:160 + 640]

@@ -68,19 +68,19 @@ def test_error_is_reported_before_busy_falls():
 
 
 @pytest.mark.parametrize("sent", [0, 5, 16, 33, 100])
-def test_abort_finishes_the_bursts_that_were_issued(sent):
+def test_cancel_finishes_the_bursts_that_were_issued(sent):
     dut = LinearWriter(TOY)
     memory = AxiMemory(dut.axi, bytearray(1 << 15), seed=sent)
 
     async def testbench(ctx):
         await start(ctx, dut, 0)
         await send(ctx, dut.i, [{"data": 7, "last": 0}] * sent, Stalls(1))
-        ctx.set(dut.abort, 1)
+        ctx.set(dut.cancel, 1)
         while ctx.get(dut.busy):
             await ctx.tick()
             assert ctx.get(dut.i.ready) == 0
         assert memory.idle
-        ctx.set(dut.abort, 0)
+        ctx.set(dut.cancel, 0)
         blob = random.Random(sent).randbytes(16 * 20)
         await start(ctx, dut, 4096)
         await send(ctx, dut.i, beats_of(blob, 16), Stalls(1))
