@@ -7,8 +7,9 @@ CUDA ?= $(wildcard .venv/stamp-cuda)
 STAMP := .venv/stamp-$(if $(CUDA),cuda,cpu)
 BIN := .venv/bin
 JOBS ?= 2
-PACKAGES := triovit quant hw sim
 export CUDA PYTHON
+# The simulator has makefiles of its own, to which nothing said here applies.
+unexport MAKEFLAGS MAKELEVEL
 
 .PHONY: help setup demo test test-full bench lint clean
 
