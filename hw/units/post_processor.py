@@ -6,7 +6,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Act, Buffer
@@ -169,7 +169,7 @@ class PostProcessor(wiring.Component):
     mat_param, rmac_param : Out(ParamReadSignature(config))
         The engines' parameter rings. A result's row must be in the ring until the result has retired. DIV reads none.
     residual : Out(ReadSignature(config))
-        Reads the residual, for results of tasks with ``act`` RESIDUAL: their slots run over pixels only (``2^lp = l``).
+        Reads the residual, for results of tasks with ``act`` RESIDUAL: slot by slot, as the result is written.
     residual_src : Out(Buffer)
         Where ``residual`` reads, in the cycle of the request.
     write : Out(WriteSignature(config))
@@ -373,6 +373,7 @@ class PostProcessor(wiring.Component):
             self.residual.base.eq(task.res_base),
             self.residual.rows.eq(task.dst_rows),
             self.residual.skew.eq(task.res_skew),
+            self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual_src.eq(task.res_src),
         ]
 
