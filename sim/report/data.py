@@ -1,0 +1,209 @@
+"""What a report shows, and the file ``report.json`` that carries it.
+
+The file is one JSON object; its fields are those of :class:`ReportData`, its nested objects those of the other classes here::
+
+    {"network": "digits", "config": "toy", "images": 10, "bit_exact": true, "float_accuracy": 0.98, "int_accuracy": 0.97,
+     "layers": [{"name": "stem.0", "kind": "conv", "engine": "MAT", "macs": 5419008, "cycles": 7100, "predicted": 7056,
+                 "utilization": 0.37}],
+     "timeline": [{"engine": "MAT", "layer": "stem.0", "start": 0, "end": 7100}],
+     "ranges": [{"layer": "S1.0.MB.dw", "before": {"min": [-0.4], "max": [9.1]}, "after": {"min": [-0.1], "max": [1.3]}}]}
+
+Fields that are not listed are ignored.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triovit.errors import UserError
+
+_REMEDY = "simulate the network again"
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer as it ran on the accelerator."""
+
+    name: str
+    kind: str
+    #: The engines that computed it, as text: ``MAT``, ``R-MAC``, ``MAT + R-MAC``.
+    engine: str
+    macs: int
+    #: Measured in the simulation of the hardware.
+    cycles: int
+    #: Foretold by the cycle model; None where it foretells nothing.
+    predicted: int | None
+    #: Share of the multipliers busy, in [0, 1]; None for a layer without multiplications.
+    utilization: float | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """An engine's work on one layer in the clock cycles ``start <= cycle < end``."""
+
+    engine: str
+    layer: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Smallest and largest real value of each channel."""
+
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RangeRow:
+    """Channel ranges at a layer's input before and after migration or shifting."""
+
+    layer: str
+    before: Bounds
+    after: Bounds
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the page shows."""
+
+    network: str
+    config: str
+    #: Pictures simulated.
+    images: int
+    #: The hardware equalled the golden model in every value.
+    bit_exact: bool
+    #: In [0, 1]; None when not measured.
+    float_accuracy: float | None
+    int_accuracy: float | None
+    #: Cycles and timeline are those of one picture.
+    layers: tuple[LayerRow, ...] = ()
+    timeline: tuple[Event, ...] = ()
+    ranges: tuple[RangeRow, ...] = ()
+
+    @property
+    def cycles(self) -> int:
+        """The last cycle of the timeline."""
+        return max((event.end for event in self.timeline), default=0)
+
+
+class _Fields:
+    """The fields of a JSON object, each with the type that it must have."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise UserError(f"{where} is not an object; {_REMEDY}")
+        self._value: dict[str, Any] = value
+        self.where = where
+
+    def fail(self, name: str, problem: str) -> UserError:
+        return UserError(f"{self.where}: field {name} {problem}; {_REMEDY}")
+
+    def get(self, name: str, kind: type) -> Any:
+        """The field; a whole number passes for a float."""
+        if name not in self._value:
+            raise self.fail(name, "is missing")
+        value = self._value[name]
+        accepted = type(value) is kind or (kind is float and type(value) is int)
+        if not accepted or (kind is float and not math.isfinite(value)):
+            raise self.fail(name, f"must be {_WORDS[kind]}")
+        return value
+
+    def count(self, name: str) -> int:
+        """A whole number that is not negative."""
+        value: int = self.get(name, int)
+        if value < 0:
+            raise self.fail(name, f"is {value}, and must not be negative")
+        return value
+
+    def optional(self, name: str, kind: type) -> Any:
+        """The field, or None where it is null."""
+        return None if name in self._value and self._value[name] is None else self.get(name, kind)
+
+    def share(self, name: str) -> float | None:
+        """A number in [0, 1], or None."""
+        value: float | None = self.optional(name, float)
+        if value is not None and not 0 <= value <= 1:
+            raise self.fail(name, f"is {value}, and must lie in 0..1")
+        return value
+
+    def objects(self, name: str) -> "list[_Fields]":
+        """A list of objects."""
+        return [_Fields(entry, f"{self.where}: {name}[{index}]") for index, entry in enumerate(self.get(name, list))]
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite numbers."""
+        values = self.get(name, list)
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+            raise self.fail(name, "must be a list of numbers")
+        return tuple(map(float, values))
+
+
+def read_report(path: str | os.PathLike[str]) -> ReportData:
+    """Read and check ``report.json``.
+
+    Raises
+    ------
+    UserError
+        The file is missing or no JSON, or a field is missing or wrong; the message names the field.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {_REMEDY}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is no readable JSON ({error}); {_REMEDY}") from error
+    fields = _Fields(value, str(path))
+    return ReportData(
+        network=fields.get("network", str),
+        config=fields.get("config", str),
+        images=fields.count("images"),
+        bit_exact=fields.get("bit_exact", bool),
+        float_accuracy=fields.share("float_accuracy"),
+        int_accuracy=fields.share("int_accuracy"),
+        layers=tuple(map(_layer, fields.objects("layers"))),
+        timeline=tuple(map(_event, fields.objects("timeline"))),
+        ranges=tuple(map(_range, fields.objects("ranges"))),
+    )
+
+
+def _layer(fields: _Fields) -> LayerRow:
+    return LayerRow(
+        name=fields.get("name", str),
+        kind=fields.get("kind", str),
+        engine=fields.get("engine", str),
+        macs=fields.count("macs"),
+        cycles=fields.count("cycles"),
+        predicted=None if fields.optional("predicted", int) is None else fields.count("predicted"),
+        utilization=fields.share("utilization"),
+    )
+
+
+def _event(fields: _Fields) -> Event:
+    event = Event(fields.get("engine", str), fields.get("layer", str), fields.count("start"), fields.count("end"))
+    if event.end < event.start:
+        raise fields.fail("end", f"is {event.end}, before the start {event.start}")
+    return event
+
+
+def _range(fields: _Fields) -> RangeRow:
+    before, after = (_bounds(_Fields(fields.get(side, dict), f"{fields.where}.{side}")) for side in ("before", "after"))
+    row = RangeRow(fields.get("layer", str), before, after)
+    if len(row.before.min) != len(row.after.min):
+        raise fields.fail("after", f"has {len(row.after.min)} channels, and before has {len(row.before.min)}")
+    return row
+
+
+def _bounds(fields: _Fields) -> Bounds:
+    bounds = Bounds(fields.numbers("min"), fields.numbers("max"))
+    if not bounds.min or len(bounds.min) != len(bounds.max):
+        raise fields.fail("max", f"has {len(bounds.max)} channels, and min has {len(bounds.min)}; every channel needs both")
+    return bounds
