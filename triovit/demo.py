@@ -34,7 +34,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     from sim.golden.model import GoldenModel
     from sim.report import write_report
     from sim.simulate import simulate
-    from triovit import float_network
+    from triovit.run_report import keep, report_data
 
     toolchain.environment()
     config = configuration(config_name)
@@ -54,20 +54,20 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         files.write_json(directory / "layers.json", table.to_dict())
     with step("quantize"):
         size = network.spec.resolution
-        artifact = quantize(network, pictures.calibration(pictures.DIGITS, size, CALIBRATION, progress), progress=progress)
+        calibration = pictures.calibration(pictures.DIGITS, size, CALIBRATION, progress)
         held_out = pictures.labelled(pictures.DIGITS, size, None, progress)
-        artifact.float_score = float_network.score(network, held_out.pictures, held_out.labels, progress)
+        artifact = quantize(network, calibration, scored=(held_out.pictures, held_out.labels), progress=progress)
         artifact.save(directory / "artifact")
     with step("evaluate"):
         evaluation = evaluate(GoldenModel(artifact), held_out.pictures, held_out.labels, progress=progress)
-        files.write_json(directory / "evaluation.json", plain(evaluation))
     with step("generate"):
         generate(artifact, config, directory / "hardware")
     with step("simulate"):
         simulation = simulate(artifact, directory / "hardware", held_out.pictures[:images], progress=progress)
-        files.write_json(directory / "simulation.json", plain(simulation))
     with step("report"):
-        write_report(directory, directory / "report.html")
+        data = report_data(artifact, simulation, evaluation.int_score)
+        keep(directory, data)
+        report = write_report(directory, data)
     progress("demo", len(STEPS), len(STEPS))
 
     summary = {
@@ -83,7 +83,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         "float_accuracy": evaluation.float_score,
         "int_accuracy": evaluation.int_score,
         "verilog": str(next((directory / "hardware").glob("*.v"))),
-        "report": str(directory / "report.html"),
+        "report": str(report),
         "configuration": config.name,
         "seconds": seconds,
     }

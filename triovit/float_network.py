@@ -27,11 +27,3 @@ def predictions(network: "EfficientViT", pictures: NDArray[np.uint8], progress: 
             classes[part] = logits.argmax(1).numpy()
             progress(_STAGE, part.stop, len(pictures))
     return classes
-
-
-def score(
-    network: "EfficientViT", pictures: NDArray[np.uint8], labels: NDArray[np.int64], progress: Progress
-) -> dict[str, object]:
-    """The float network's top-1 as an artifact keeps it."""
-    right = predictions(network, pictures, progress) == labels
-    return {"score": float(right.mean()), "metric": "top1", "images": len(pictures)}

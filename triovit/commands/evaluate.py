@@ -1,5 +1,6 @@
 """``triovit evaluate``: accuracy of the integer network beside the float one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -33,6 +34,9 @@ def command(artifact_path: Path, data: str, model: str | None, limit: int | None
 
             predictions = float_network.predictions(load(model, (height, width)), given.pictures, progress)
         result = evaluate(GoldenModel(artifact), given.pictures, given.labels, float_predictions=predictions, progress=progress)
+
+    if predictions is not None:
+        result = replace(result, float_score=float((predictions == given.labels).mean()))
 
     emit(
         result,

@@ -81,17 +81,15 @@ def quantize(
     from quant.checkpoints import load
     from quant.ptq.options import Options
     from quant.quantize import quantize as quantized
-    from triovit import float_network
 
     network = load(model, resolution)
     size = network.spec.resolution
     calibration = pictures.calibration(calib, size, count, progress)
     if score is None and (network.spec.name, size) == (pictures.DIGITS, pictures.DIGITS_SIZE):
         score = pictures.DIGITS
-    artifact = quantized(network, calibration, Options(**settings), progress=progress)
-    if score is not None:
-        given = pictures.labelled(score, size, None, progress)
-        artifact.float_score = float_network.score(network, given.pictures, given.labels, progress)
+    given = None if score is None else pictures.labelled(score, size, None, progress)
+    scored = None if given is None else (given.pictures, given.labels)
+    artifact = quantized(network, calibration, Options(**settings), scored=scored, progress=progress)
     artifact.save(output)
     return {
         "artifact": output,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from triovit import files, pictures
+from triovit import pictures
 from triovit.cli import EXIT_DIFFERS
 from triovit.options import artifact_argument, config_option
-from triovit.output import emit, facts, json_option, percent, plain
+from triovit.output import emit, facts, json_option, percent
 from triovit.progress import shown
 
 
@@ -52,6 +52,7 @@ def command(
     from hw.config import configuration
     from quant.artifact import Artifact
     from sim.simulate import simulate
+    from triovit.run_report import keep, report_data
 
     artifact = Artifact.load(artifact_path)
     _, height, width = artifact.input_shape
@@ -60,8 +61,7 @@ def command(
         result = simulate(artifact, hardware or configuration(config_name), given, layer=layer, waves=waves, progress=progress)
 
     if output is not None:
-        artifact.save(output / "artifact")
-        files.write_json(output / "simulation.json", plain(result))
+        keep(output, report_data(artifact, result, None))
 
     def show() -> None:
         facts(
