@@ -37,7 +37,8 @@ class LayerNormCore(wiring.Component):
     """``acc = n * gamma`` of a vector; ``bias`` and scale follow in post-processing.
 
     The first pass sums the vector and its squares, then the reciprocal of the deviation is computed once, then the second pass
-    normalizes. Words come one a cycle at most, in any rhythm.
+    normalizes. Words come one a cycle at most, in any rhythm. With words of 8 channels Yosys (synth_xilinx -family xcup) infers
+    44 DSP48E2.
 
     Parameters
     ----------

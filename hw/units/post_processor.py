@@ -31,6 +31,10 @@ from hw.units.second_step import SecondStep
 from quant.contract import ACT_BITS, CODE_BITS
 
 
+#: The parameters that only the second step needs.
+_LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
+
+
 class ParamReadSignature(wiring.Signature):
     """A read of a parameter ring.
 
@@ -142,7 +146,7 @@ class PostProcessor(wiring.Component):
     task's `dst`  what is written
     ============  =========================================================================================
     X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``
-    O             ``t`` through ``write`` and ``write_t``
+    O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
     Z             ``q`` through ``z_write``; the result's ``px`` and ``cg`` are the groups of K's and V's channels
     DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer
     ============  =========================================================================================
@@ -193,7 +197,7 @@ class PostProcessor(wiring.Component):
     trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
         What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
     trace_words : Out(words(config, signed(LOGIT_BITS)))
-        ``t`` for O, the codes in channel 0 for DIV, ``q`` otherwise.
+        ``t`` for logits, the codes in channel 0 for DIV, ``q`` otherwise.
     """
 
     def __init__(
@@ -328,7 +332,7 @@ class PostProcessor(wiring.Component):
     def _first_step(
         self, m: Module, accumulators: data.View, codes: list[Value]
     ) -> tuple[list[list[Value]], list[list[data.View]]]:
-        """``t`` and the parameters of every slot and channel, in the cycle of the second step."""
+        """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
         lookup, start, second = self.schedule.lookup, self.schedule.first_step, self.schedule.second_step
         has_parameters = self._valid[lookup] & (self._task(m, lookup, "param_task").dst != Buffer.DIV)
         for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
@@ -359,7 +363,9 @@ class PostProcessor(wiring.Component):
                     lane.code.eq(code),
                 ]
                 t[slot].append(delayed(m, lane.t, second - self.schedule.first_step_done, f"t_{name}"))
-                params[slot].append(delayed(m, param, second - start, f"param_late_{name}"))
+                late = Signal(_LATE_PARAM, name=f"late_{name}")
+                m.d.comb += [late.three.eq(param.three), late.zero.eq(param.zero)]
+                params[slot].append(delayed(m, late, second - start, f"late_{name}"))
         return t, params
 
     def _residual(self, m: Module) -> None:
@@ -373,6 +379,7 @@ class PostProcessor(wiring.Component):
             self.residual.base.eq(task.res_base),
             self.residual.rows.eq(task.dst_rows),
             self.residual.skew.eq(task.res_skew),
+            self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual_src.eq(task.res_src),
         ]
@@ -430,7 +437,7 @@ class PostProcessor(wiring.Component):
             for channel in range(self.config.m):
                 m.d.comb += [
                     payload.words[slot][channel].eq(q[slot][channel]),
-                    self.write_t[slot][channel].eq(t[slot][channel]),
+                    self.write_t[slot][channel].eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
                 ]
                 if slot < self.config.m:
                     m.d.comb += self.z_write.rows[slot][channel].eq(q[slot][channel])
@@ -467,4 +474,4 @@ class PostProcessor(wiring.Component):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
                 values = Mux(task.dst == Buffer.DIV, code, q[slot][channel])
-                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.O, t[slot][channel], values))
+                m.d.comb += self.trace_words[slot][channel].eq(Mux((task.dst == Buffer.O) & task.logits, t[slot][channel], values))

@@ -20,6 +20,7 @@ class Requantizer(wiring.Component):
 
     A pure pipeline: a new value each cycle, ``latency`` cycles. The first four registers are those of a DSP48E2: operands,
     pre-adder, product, and the product once more at the output; then come the three steps of the rounding shift.
+    Yosys (synth_xilinx -family xcup) infers one DSP48E2.
 
     Members
     -------

@@ -30,7 +30,8 @@ class SecondStep(wiring.Component):
     ==========  =======================================
 
     All three are ``x * y + z`` of one DSP: operands, product and sum are registered, the operands once more before the
-    multiplier for the clamp. A pure pipeline: a new value each cycle, ``latency`` cycles.
+    multiplier for the clamp; Yosys (synth_xilinx -family xcup) infers one DSP48E2. A pure pipeline: a new value each cycle,
+    ``latency`` cycles.
 
     Members
     -------

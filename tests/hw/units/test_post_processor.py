@@ -43,7 +43,7 @@ class Workload:
 
     def task(self, **fixed):
         act = fixed.pop("act", Act(self.integer(0, 3)))
-        split = self.full_split if act is Act.RESIDUAL else self.integer(0, self.full_split + 1)
+        split = self.integer(0, self.full_split + 1)
         return {
             "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
             "dst_cg_end": self.integer(1, 12), "dst2_on": self.integer(0, 2), "dst2": Buffer(self.integer(0, 4)),
@@ -111,9 +111,9 @@ class Model:
         self.config = config
         self.codes = {}
 
-    def residual(self, source, base, rows, skew, px, cg):
+    def residual(self, source, base, rows, skew, spread, px, cg):
         """Some content of the residual's tensor."""
-        seed = hash((int(source), base, rows, skew, px, cg)) & 0xFFFFFFFF
+        seed = hash((int(source), base, rows, skew, spread, px, cg)) & 0xFFFFFFFF
         return np.random.default_rng(seed).integers(-128, 128, (self.config.l, self.config.m))
 
     def expected(self, phase, result):
@@ -128,8 +128,9 @@ class Model:
         code = np.repeat(np.array(codes), size)[None]
         residual = constants = None
         if task["act"] is Act.RESIDUAL:
-            place = (task["res_src"].value, task["res_base"], task["dst_rows"], task["res_skew"], result["px"], result["cg"])
-            residual = self.residual(*place).reshape(1, -1)
+            spread = lanes.bit_length() - 1 - split
+            tensor = (task["res_src"].value, task["res_base"], task["dst_rows"], task["res_skew"])
+            residual = self.residual(*tensor, spread, result["px"], result["cg"]).reshape(1, -1)
             constants = arithmetic.Residual(task["res_mult"], task["res_zero"])
         t = arithmetic.post_process(acc, arithmetic.PostParameters(**columns, logits=True), code=code).reshape(lanes, size)
         post = arithmetic.PostParameters(**columns, act=act, out_shift=task["out_shift"], residual=constants)
@@ -286,7 +287,7 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                     params[name, cycle + PARAM_LATENCY] = engine.phase.params[ctx.get(port.offset)]
             if ctx.get(dut.residual.valid):
                 read = dut.residual
-                place = [ctx.get(v) for v in (read.base, read.rows, read.skew, read.px, read.cg)]
+                place = [ctx.get(v) for v in (read.base, read.rows, read.skew, read.spread, read.px, read.cg)]
                 residuals[cycle + buffer_read_latency] = model.residual(ctx.get(dut.residual_src).value, *place).tolist()
             valid = {name: ctx.get(engine.stream.valid) for name, engine in engines.items()}
             ready = {name: ctx.get(engine.stream.ready) for name, engine in engines.items()}
