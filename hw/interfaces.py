@@ -112,9 +112,9 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
 #: What post-processing keeps of a task while it runs: descriptor fields by the same names.
 POST_FIELDS = (
     "opcode", "tag", "dst", "dst_base", "dst_rows", "dst_cg_end", "dst2_on", "dst2", "dst2_base", "lp", "slot",
-    "act", "out_shift", "res_src", "res_base", "dst_rows", "res_skew", "res_mult", "res_zero", "div_min", "use_code",
+    "act", "out_shift", "logits", "res_src", "res_base", "res_skew", "res_mult", "res_zero", "div_min", "use_code",
 )
-POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in dict.fromkeys(POST_FIELDS)})
+POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in POST_FIELDS})
 
 #: Width of the intermediate ``t`` that logits keep.
 LOGIT_BITS = PRE_BITS

@@ -103,6 +103,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("res_skew", 4, "log2 of the residual's bank skew"),
     ("res_mult", 15, "residual multiplier"),
     ("res_zero", 8, "residual zero point, signed"),
+    ("logits", 1, "keep the 16-bit intermediate (dst O)"),
     ("div_min", 5, "DIV: smallest exponent of the divisor's code"),
     ("use_code", 1, "QZ: add the divisor's code to the shift"),
     ("count", 13, "LN: elements of the vector; LOAD: channels of the unfolded input"),

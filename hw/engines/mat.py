@@ -12,7 +12,7 @@ from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
-from hw.memory.z_buffer import ZBuffer
+from hw.memory.z_buffer import z_layout
 from hw.units.layer_norm import LayerNormCore
 from quant.contract import ACT_BITS, GAMMA_BITS
 
@@ -129,7 +129,6 @@ class MatEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self.config = config
         self.read_latency = read_latency
-        z_ports = ZBuffer(config)
         super().__init__({
             "start": In(1),
             "task": In(DESCRIPTOR),
@@ -141,9 +140,9 @@ class MatEngine(wiring.Component):
             "params_filled": In(range(config.param_rows + 1)),
             "params_free": Out(range(config.param_rows + 1)),
             "z_slot": Out(1),
-            "z_k": Out(z_ports.read_k.shape()),
-            "z": In(z_ports.z.shape()),
-            "ksum": In(z_ports.ksum.shape()),
+            "z_k": Out(range(max(2, config.max_groups))),
+            "z": In(z_layout(config)),
+            "ksum": In(z_layout(config).elem_shape.elem_shape),
             "progress": In(PIXEL_BITS),
             "retired": In(1),
             "result": Out(stream.Signature(result_layout(config))),
@@ -289,15 +288,16 @@ class MatEngine(wiring.Component):
         m.d.comb += [
             norm.clear.eq(self.start),
             norm.count.eq(task.count),
-            norm.word.eq(self.read.data[0]),
-            norm.lanes.eq(lanes),
-            norm.first_valid.eq(valid & is_ln & ~here.second),
-            norm.second_valid.eq(valid & is_ln & here.second),
+            norm.sum_word.eq(self.read.data[0]),
+            norm.sum_lanes.eq(lanes),
+            norm.sum_valid.eq(valid & is_ln & ~here.second),
+            norm.norm_word.eq(self.read.data[0]),
+            norm.norm_valid.eq(valid & is_ln & here.second),
             norm.finish.eq(delayed(m, sequencer.ln_finish, self.read_latency + 1, "finish")),
             sequencer.ln_ready.eq(norm.ready),
         ]
         for c in range(config.m):
-            m.d.comb += norm.gamma[c].eq(Cat(gamma_row[0][c].as_unsigned(), gamma_row[1][c].as_unsigned())[:GAMMA_BITS].as_signed())
+            m.d.comb += norm.norm_gamma[c].eq(Cat(gamma_row[0][c].as_unsigned(), gamma_row[1][c].as_unsigned())[:GAMMA_BITS].as_signed())
 
         tree = blocks[0].tree_latency
         meta = Signal(result_meta(config))

@@ -9,6 +9,11 @@ from hw.config import AcceleratorConfig
 from quant.contract import ACT_BITS
 
 
+def z_layout(config: AcceleratorConfig) -> data.ArrayLayout:
+    """A row of Z as MAT's weights: ``[group j][lane n][input i]`` int8."""
+    return data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m), config.max_groups)
+
+
 class ZBuffer(wiring.Component):
     """Two slots of one head each: ``Z[i][j]`` and ``Ks[i]`` (integer contract, section 7).
 
@@ -43,7 +48,7 @@ class ZBuffer(wiring.Component):
             "rows": In(square),
             "read_slot": In(1),
             "read_k": In(group_index),
-            "z": Out(data.ArrayLayout(square, groups)),
+            "z": Out(z_layout(config)),
             "ksum": Out(data.ArrayLayout(signed(ACT_BITS), size)),
         })
 

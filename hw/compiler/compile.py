@@ -1,0 +1,188 @@
+"""The compiler: an artifact's layers to a program for a configuration."""
+
+from collections.abc import Iterator
+
+from amaranth.utils import exact_log2
+
+from hw.compiler import lower
+from hw.compiler.lower import Destination, PwProduct
+from hw.compiler.places import BufferMap, Place
+from hw.compiler.program import Program
+from hw.compiler.tasks import ALL, Task
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import Buffer, Opcode
+from quant.artifact import Artifact
+from quant.layer import Layer
+from triovit.errors import UserError
+
+
+def _pixels(shape: tuple[int, ...]) -> int:
+    return shape[1] * shape[2] if len(shape) == 3 else 1
+
+
+class _Compiler:
+    """State of one compilation: where tensors lie, and until when."""
+
+    def __init__(self, artifact: Artifact, config: AcceleratorConfig):
+        self.artifact = artifact
+        self.config = config
+        self.tags = {layer.name: tag for tag, layer in enumerate(artifact.layers)}
+        self.map = BufferMap(config)
+        self.wide: dict[str, Place] = {}      # the copy in H
+        self.narrow: dict[str, Place] = {}    # the copy that MAT or the residual reader reads
+        self.users: dict[str, list[Layer]] = {}
+        for layer in artifact.layers:
+            for tensor in layer.inputs:
+                self.users.setdefault(tensor, []).append(layer)
+            if layer.post is not None and layer.post.residual is not None:
+                self.users.setdefault(layer.post.residual.tensor, []).append(layer)
+
+    def run(self) -> Program:
+        layers = self.artifact.layers
+        tasks: list[Task] = []
+        step = 0
+        while step < len(layers):
+            layer = layers[step]
+            follower = layers[step + 1] if step + 1 < len(layers) else None
+            if layer.kind == "dw" and follower is not None and follower.kind == "pw" and [u.name for u in self.users[layer.name]] == [follower.name]:
+                tasks += self._dw_then_pw(layer, follower)
+                done = (layer, follower)
+            else:
+                tasks += list(self._single(layer))
+                done = (layer,)
+            step += len(done)
+            self._release(step)
+        tasks.append(self._store())
+        _, height, width = self.artifact.input_shape
+        places = {name: self.narrow.get(name) or self.wide[name] for name in self.tags}
+        return Program(self.config, str(self.artifact.network["name"]), tuple(tasks), places, self.artifact.output, 3 * height * width)
+
+    def _release(self, step: int) -> None:
+        # What no later layer reads gives its rows back; the whole step has ended before the next one writes.
+        later = {layer.name for layer in self.artifact.layers[step:]}
+        for tensor in [*self.tags, self.artifact.input_name]:
+            if tensor != self.artifact.output and not any(user.name in later for user in self.users.get(tensor, [])) and self._exists(tensor):
+                self.map.free(tensor)
+
+    def _exists(self, tensor: str) -> bool:
+        return tensor in self.wide or tensor in self.narrow
+
+    def _destination(self, layer: Layer, split: int) -> Destination:
+        """Take places for a layer's result: H where R-MAC reads it, X, Y or D where MAT or the residual reader does."""
+        groups, pixels = -(-layer.output_shape[0] // self.config.m), _pixels(layer.output_shape)
+        if layer.name == self.artifact.output:
+            place = self.map.take(layer.name, (Buffer.O,), groups, pixels, split)
+            self.narrow[layer.name] = place
+            return Destination(place)
+        users = self.users.get(layer.name, [])
+        wide = any(user.kind in ("dw", "attention", "pool") and layer.name in user.inputs for user in users)
+        residual = any(user.post is not None and user.post.residual is not None and user.post.residual.tensor == layer.name for user in users)
+        mat = any(user.kind in ("pw", "fc", "layernorm", "attention") and layer.name in user.inputs for user in users)
+        places = []
+        if wide:
+            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split)
+            places.append(self.wide[layer.name])
+        if mat or residual or not wide:
+            working = layer.kind in ("dw", "attention", "pool") or any(user.kind == "attention" for user in users)
+            buffers = (Buffer.D,) if working and not residual else (Buffer.X, Buffer.Y)
+            self.narrow[layer.name] = self.map.take(layer.name, buffers, groups, pixels, split)
+            places.append(self.narrow[layer.name])
+        return Destination(*places)
+
+    def _residual(self, layer: Layer) -> Place | None:
+        if layer.post is None or layer.post.residual is None:
+            return None
+        return self.narrow[layer.post.residual.tensor]
+
+    def _pw(self, layer: Layer) -> PwProduct:
+        config, residual = self.config, self._residual(layer)
+        source = self.narrow[layer.inputs[0]]
+        matrix = lower.padded(lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"], config)
+        pixels, depth = _pixels(layer.output_shape), matrix.shape[1] // config.m
+        if depth > config.weight_rows:
+            raise UserError(f"layer {layer.name}: {matrix.shape[1]} input channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one")
+        split = lower.pw_split(layer, config, pixels, depth, residual)
+        product = PwProduct(layer, self.tags[layer.name], matrix, source, self._destination(layer, split), residual, split, pixels, config)
+        if product.tiles(True) > config.param_rows:
+            raise UserError(f"layer {layer.name}: {layer.output_shape[0]} output channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
+        return product
+
+    def _dw(self, layer: Layer) -> Task:
+        source = self.wide[layer.inputs[0]]
+        shape = self.artifact.layer(layer.inputs[0]).output_shape
+        destination = self._destination(layer, exact_log2(self.config.l))
+        return lower.depthwise(layer, self.tags[layer.name], source, destination, (shape[1], shape[2]), self.config)
+
+    def _dw_then_pw(self, layer: Layer, follower: Layer) -> list[Task]:
+        first = self._dw(layer)
+        if follower.attrs["groups"] > 1:
+            destination = self._destination(follower, lower.group_conv_split(follower, self.config))
+            source = self.narrow[layer.name]
+            return [first, lower.group_conv(follower, self.tags[follower.name], source, destination, _pixels(follower.output_shape), self.config, True)]
+        return [first, *self._pw(follower).behind(first.beats(self.config))]
+
+    def _single(self, layer: Layer) -> Iterator[Task]:
+        config, tag = self.config, self.tags[layer.name]
+        match layer.kind:
+            case "conv":
+                yield self._load(layer)
+                yield from self._pw(layer).alone()
+            case "pw" if layer.attrs["groups"] > 1:
+                source = self.narrow[layer.inputs[0]]
+                destination = self._destination(layer, lower.group_conv_split(layer, config))
+                yield lower.group_conv(layer, tag, source, destination, _pixels(layer.output_shape), config, False)
+            case "pw" | "fc":
+                yield from self._pw(layer).alone()
+            case "dw":
+                yield self._dw(layer)
+            case "attention":
+                groups = max(1, layer.attrs["dim"] // config.m)
+                split = exact_log2(config.l // groups) if groups & (groups - 1) == 0 and groups <= config.l else 0
+                destination = self._destination(layer, split)
+                wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
+                yield from lower.attention(layer, tag, wide, narrow, destination, config)
+            case "pool":
+                source = self.wide[layer.inputs[0]]
+                yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
+            case "layernorm":
+                source = self.narrow[layer.inputs[0]]
+                yield lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
+
+    def _load(self, layer: Layer) -> Task:
+        config, image = self.config, self.artifact.input_name
+        _, height, width = self.artifact.input_shape
+        if layer.inputs != (image,) or layer.attrs["kernel"] != 3 or layer.attrs["stride"] != 2 or layer.arrays["weight"].shape[1] != 3:
+            raise UserError(f"layer {layer.name}: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution")
+        if width > config.max_picture_width or width % 2 or height % 2:
+            raise UserError(
+                f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
+                f"width and height must be even and the width at most {config.max_picture_width}"
+            )
+        pixels, groups = _pixels(layer.output_shape), -(-27 // config.m)
+        place = self.map.take(image, (Buffer.D,), groups, pixels, 0)
+        self.narrow[image] = place
+        pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
+        fields = {
+            "tag": self.tags[layer.name], "dst": Buffer.D, "dst_base": place.base, "dst_rows": place.rows, "dst_cg_end": groups, "px_end": pixels,
+            "stride": 2, "h_in": height, "w_in": width, "w_out": width // 2, "pad": pads[0] | pads[1] << 8 | pads[2] << 16, "count": 27,
+        }
+        return Task(layer.name, Opcode.LOAD, fields, ALL)
+
+    def _store(self) -> Task:
+        output = self.artifact.layer(self.artifact.output)
+        place = self.narrow[output.name]
+        fields = {
+            "tag": self.tags[output.name], **lower.source_fields(place), "dst_cg_end": place.groups, "px_end": place.pixels,
+        }
+        return Task(output.name, Opcode.STORE, fields, ALL)
+
+
+def compile_network(artifact: Artifact, config: AcceleratorConfig) -> Program:
+    """Map every layer of an artifact.
+
+    Raises
+    ------
+    UserError
+        A layer that the configuration cannot run: the message names it, the reason and the remedy.
+    """
+    return _Compiler(artifact, config).run()

@@ -1,0 +1,281 @@
+"""From layers to tasks, kind by kind."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from amaranth.utils import exact_log2
+
+from hw.compiler.mapping import best_pw, pw_cycles
+from hw.compiler.packets import ChannelParams, Packet, depthwise_packet, gamma_packet, matrix_packet, param_packet
+from hw.compiler.places import Place
+from hw.compiler.tasks import ALL, Task
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import Act, Buffer, Opcode, Unit
+from quant.layer import Layer
+from triovit.errors import UserError
+
+Matrix = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a layer's result goes: one place, or two."""
+
+    first: Place
+    second: Place | None = None
+
+    def fields(self) -> dict[str, int | Buffer]:
+        """The descriptor's fields; both places have the same rows a channel group."""
+        fields: dict[str, int | Buffer] = {
+            "dst": self.first.buffer, "dst_base": self.first.base, "dst_rows": self.first.rows, "dst_cg": 0, "dst_cg_end": self.first.groups,
+        }
+        if self.second is not None:
+            fields |= {"dst2_on": 1, "dst2": self.second.buffer, "dst2_base": self.second.base}
+        return fields
+
+
+def source_fields(place: Place) -> dict[str, int | Buffer]:
+    """The descriptor's fields of a tensor that is read."""
+    return {"src": place.buffer, "src_base": place.base, "src_rows": place.rows, "src_skew": place.skew, "src_cg": 0}
+
+
+def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer | Act]:
+    """The descriptor's fields of a layer's post-processing."""
+    post = layer.post
+    if post is None:
+        return {}
+    fields: dict[str, int | Buffer | Act] = {"out_shift": post.out_shift, "logits": int(layer.logits), "act": Act.HARDSWISH if post.act == "hardswish" else Act.NONE}
+    if post.residual is not None and residual is not None:
+        fields |= {
+            "act": Act.RESIDUAL, "res_src": residual.buffer, "res_base": residual.base, "res_skew": residual.skew,
+            "res_mult": post.residual.mult, "res_zero": post.residual.zero,
+        }
+    return fields
+
+
+def unfolded(layer: Layer) -> Matrix:
+    """The stem's weights in the order in which LOAD unfolds the picture: (kx, ky, channel)."""
+    weight = layer.arrays["weight"]
+    return weight.transpose(0, 3, 2, 1).reshape(weight.shape[0], -1)
+
+
+def padded(matrix: Matrix, config: AcceleratorConfig) -> Matrix:
+    """Input channels padded with zeros to whole words."""
+    extra = -matrix.shape[1] % config.m
+    return np.pad(matrix, ((0, 0), (0, extra)))
+
+
+@dataclass(frozen=True)
+class PwProduct:
+    """A 1x1 product, ready to be cut into tasks."""
+
+    layer: Layer
+    tag: int
+    matrix: Matrix
+    source: Place
+    destination: Destination
+    residual: Place | None
+    split: int
+    pixels: int
+    config: AcceleratorConfig
+
+    @property
+    def groups(self) -> int:
+        """Output channel groups."""
+        return -(-self.matrix.shape[0] // self.config.m)
+
+    @property
+    def depth(self) -> int:
+        """Input words a pixel."""
+        return self.matrix.shape[1] // self.config.m
+
+    def tiles(self, joint: bool) -> int:
+        """Tiles of a task."""
+        return -(-self.groups // ((self.config.l >> self.split) << joint))
+
+    def task(self, start: int, end: int, *, joint: bool, pixel_outer: bool, gated: bool = False, wait: Unit = ALL, macs: int = 0) -> Task:
+        """The task for pixels ``start`` to ``end``."""
+        config, tiles = self.config, self.tiles(joint)
+        slots = config.l >> self.split
+        params = ChannelParams.of_layer(self.layer, config)
+        packets: list[Packet] = []
+        engines = ("mat", "rmac") if joint else ("mat",)
+        for tile in range(tiles):
+            firsts = [(engine, (tile * len(engines) + n) * slots) for n, engine in enumerate(engines)]
+            packets += [param_packet(config, engine, self.split, params, [first]) for engine, first in firsts]
+            packets += [matrix_packet(config, engine, self.split, self.matrix, first) for engine, first in firsts]
+        fields = {
+            "tag": self.tag, **source_fields(self.source), **self.destination.fields(), **post_fields(self.layer, self.residual),
+            "px_start": start, "px_end": end, "lp": self.split, "tiles": tiles, "depth": self.depth,
+            "pixel_outer": int(pixel_outer), "joint": int(joint), "gated": int(gated),
+        }
+        return Task(self.layer.name, Opcode.PW, fields, wait, tuple(packets), macs)
+
+    def alone(self) -> list[Task]:
+        """The whole product, not overlapped with anything."""
+        mapping = min(
+            (pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)),
+            key=lambda option: (option.cycles, not option.joint),
+        )
+        return [self.task(0, self.pixels, joint=mapping.joint, pixel_outer=False, macs=self.pixels * self.matrix_macs())]
+
+    def behind(self, dw_cycles: int) -> list[Task]:
+        """After a DW task: MAT alone follows the pixels while R-MAC works on them, then both do the rest (inter-layer pipeline)."""
+        rows = self.tiles(False) * self.depth
+        if rows > self.config.weight_rows or self.tiles(False) > self.config.param_rows:
+            return self.alone()
+        lp = 1 << self.split
+        alone = min(self.pixels, dw_cycles // rows * lp)
+        per_pixel = self.matrix_macs()
+        tasks = []
+        if alone:
+            tasks.append(self.task(0, alone, joint=False, pixel_outer=True, gated=True, wait=Unit.MAT, macs=alone * per_pixel))
+        if alone < self.pixels:
+            tasks.append(self.task(alone, self.pixels, joint=True, pixel_outer=False, macs=(self.pixels - alone) * per_pixel))
+        return tasks
+
+    def matrix_macs(self) -> int:
+        """Products of one pixel, those with padding not counted."""
+        weight = self.layer.arrays["weight"]
+        return int(weight.size)
+
+
+def pw_split(layer: Layer, config: AcceleratorConfig, pixels: int, depth: int, residual: Place | None) -> int:
+    """``log2(lp)`` of a PW layer. A residual is read as the result is written, so its producer's split decides unless all lanes are pixels."""
+    groups = -(-layer.output_shape[0] // config.m)
+    splits = None if residual is None else tuple(sorted({residual.skew, exact_log2(config.l)}))
+    return best_pw(config, pixels, groups, depth, splits).split
+
+
+def group_conv(layer: Layer, tag: int, source: Place, destination: Destination, pixels: int, config: AcceleratorConfig, gated: bool) -> Task:
+    """A group convolution: one tile a group, its input words advancing with the tile."""
+    weight, size = layer.arrays["weight"], config.m
+    groups = layer.attrs["groups"]
+    inputs, outputs = weight.shape[1], weight.shape[0] // groups
+    slots = outputs // size
+    if inputs % size or outputs % size or slots & (slots - 1) or slots > config.l:
+        raise UserError(
+            f"layer {layer.name}: groups of {inputs} to {outputs} channels cannot be mapped on configuration {config.name}; "
+            f"they must be a power of two times {size}"
+        )
+    split = exact_log2(config.l // slots)
+    params = ChannelParams.of_layer(layer, config)
+    packets: list[Packet] = []
+    for tile in range(groups):
+        packets += [param_packet(config, "mat", split, params, [tile * slots]), matrix_packet(config, "mat", split, weight, tile * slots)]
+    fields = {
+        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
+        "px_start": 0, "px_end": pixels, "lp": split, "tiles": groups, "depth": inputs // size, "src_step": inputs // size,
+        "pixel_outer": 1, "gated": int(gated),
+    }
+    resident = groups <= config.param_rows and groups * (inputs // size) <= config.weight_rows
+    if not resident:
+        raise UserError(f"layer {layer.name}: {groups} groups exceed the rings of configuration {config.name}; raise param_rows or weight_rows")
+    return Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), pixels * int(weight.size))
+
+
+def group_conv_split(layer: Layer, config: AcceleratorConfig) -> int:
+    """``log2(lp)`` of a group convolution."""
+    slots = max(1, layer.output_shape[0] // layer.attrs["groups"] // config.m)
+    return exact_log2(config.l // slots) if slots & (slots - 1) == 0 and slots <= config.l else 0
+
+
+def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, in_size: tuple[int, int], config: AcceleratorConfig) -> Task:
+    """A depthwise convolution on R-MAC."""
+    channels, height, width = layer.output_shape
+    kernel, stride = layer.attrs["kernel"], layer.attrs["stride"]
+    if kernel not in (3, 5) or stride not in (1, 2):
+        raise UserError(f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; supported are 3x3 and 5x5 at stride 1 and 2")
+    groups = -(-channels // config.m)
+    if groups > config.param_rows:
+        raise UserError(f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
+    weight = layer.arrays["weight"].reshape(channels, -1)
+    packets = (
+        param_packet(config, "rmac", exact_log2(config.l), ChannelParams.of_layer(layer, config), list(range(groups))),
+        depthwise_packet(config, weight),
+    )
+    fields = {
+        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
+        "px_start": 0, "px_end": height * width, "lp": exact_log2(config.l), "tiles": -(-groups // config.wide), "kernel": kernel, "stride": stride,
+        "h_in": in_size[0], "w_in": in_size[1], "w_out": width, "step_y": config.l // width, "step_x": config.l % width, "pad": layer.attrs["pad"] & 0xFF,
+    }
+    return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
+
+
+def attention(
+    layer: Layer, tag: int, wide_sources: list[Place], narrow_sources: list[Place], destination: Destination, config: AcceleratorConfig
+) -> list[Task]:
+    """Linear attention, head by head: K^T V of the next head on R-MAC beside divisors and quotients of this one on MAT (attention pipeline)."""
+    heads, dim = layer.attrs["heads"], layer.attrs["dim"]
+    pixels = wide_sources[0].pixels
+    groups = dim // config.m
+    if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
+        raise UserError(
+            f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
+            f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
+        )
+    if pixels > config.max_attention_pixels:
+        raise UserError(f"layer {layer.name}: {pixels} pixels exceed max_attention_pixels = {config.max_attention_pixels} of configuration {config.name}; use a smaller resolution")
+    arrays = layer.arrays
+    per_source = heads // len(wide_sources)
+    every, split = exact_log2(config.l), exact_log2(config.l // groups)
+
+    def first_group(head: int) -> int:
+        return head % per_source * 3 * groups
+
+    def ktv(head: int, wait: Unit) -> Task:
+        source = wide_sources[head // per_source]
+        z = ChannelParams.of(config, config.m, mult=arrays["z_mult"][head], shift=arrays["z_shift"][head])
+        k = ChannelParams.of(config, config.m, mult=arrays["k_mult"][head], shift=arrays["k_shift"][head])
+        packets = (param_packet(config, "rmac", every, z, [0]), param_packet(config, "rmac", every, k, [0]))
+        fields = {
+            "tag": tag, **source_fields(source), "src_cg": first_group(head) + groups, "v_cg": first_group(head) + 2 * groups,
+            "dst": Buffer.Z, "px_end": pixels, "lp": every, "tiles": groups, "slot": head & 1,
+        }
+        return Task(layer.name, Opcode.KTV, fields, wait, packets, pixels * dim * (dim + 1))
+
+    def divisors(head: int, wait: Unit) -> Task:
+        fields = {
+            "tag": tag, **source_fields(narrow_sources[head // per_source]), "src_cg": first_group(head), "dst": Buffer.DIV,
+            "px_end": pixels, "lp": every, "tiles": 1, "depth": groups, "relu": 1, "slot": head & 1, "div_min": int(arrays["div_min"][head]),
+        }
+        return Task(layer.name, Opcode.DIV, fields, wait, (), pixels * dim)
+
+    def quotients(head: int) -> Task:
+        params = ChannelParams.of(config, dim, mult=arrays["o_mult"][head], shift=arrays["o_shift"][head])
+        fields = {
+            "tag": tag, **source_fields(narrow_sources[head // per_source]), "src_cg": first_group(head), **destination.fields(), "dst_cg": head * groups,
+            "px_end": pixels, "lp": split, "tiles": 1, "depth": groups, "relu": 1, "slot": head & 1, "use_code": 1,
+        }
+        return Task(layer.name, Opcode.QZ, fields, Unit(0), (param_packet(config, "mat", split, params, [0]),), pixels * dim * dim)
+
+    tasks = [ktv(0, ALL)]
+    for head in range(heads):
+        # K^T V of the head after next would overwrite the Z slot that Q Z of the last head read: it waits for MAT.
+        if head + 1 < heads:
+            tasks.append(ktv(head + 1, Unit.MAT | Unit.RMAC))
+        tasks += [divisors(head, Unit(0) if head + 1 < heads else Unit.RMAC), quotients(head)]
+    return tasks
+
+
+def pool(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
+    """Average pooling: the row sum unit of R-MAC."""
+    params = ChannelParams.of_layer(layer, config)
+    firsts = list(range(0, source.groups, config.l))
+    fields = {
+        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None), "px_end": source.pixels, "lp": 0, "tiles": source.groups,
+    }
+    return Task(layer.name, Opcode.POOL, fields, ALL, (param_packet(config, "rmac", 0, params, firsts),))
+
+
+def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
+    """LayerNorm of a vector that MAT streams twice."""
+    params = ChannelParams.of_layer(layer, config)
+    firsts = list(range(0, source.groups, config.l))
+    packets = (param_packet(config, "mat", 0, params, firsts), gamma_packet(config, layer.arrays["gamma"]))
+    fields = {
+        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
+        "px_end": 1, "lp": 0, "tiles": 1, "depth": source.groups, "count": layer.output_shape[0],
+    }
+    return Task(layer.name, Opcode.LN, fields, ALL, packets)

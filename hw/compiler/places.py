@@ -1,0 +1,85 @@
+"""Where tensors lie in the activation buffers, and who has to give way."""
+
+from dataclasses import dataclass, field
+
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import Buffer
+from triovit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in a buffer (docs/architecture.md, section 2).
+
+    ``rows`` are the rows of one channel group, ``skew`` the log2 of the bank skew, ``groups`` and ``pixels`` the tensor's size.
+    """
+
+    buffer: Buffer
+    base: int
+    rows: int
+    skew: int
+    groups: int
+    pixels: int
+    height: int
+
+    @property
+    def end(self) -> int:
+        """First row beyond the tensor."""
+        return self.base + self.height
+
+
+@dataclass
+class BufferMap:
+    """First-fit allocation of rows in each buffer; tensors are freed after their last use."""
+
+    config: AcceleratorConfig
+    _held: dict[Buffer, dict[str, Place]] = field(default_factory=dict)
+
+    def depth(self, buffer: Buffer) -> int:
+        """Rows of a bank of ``buffer``."""
+        config = self.config
+        return {
+            Buffer.X: config.x_rows, Buffer.Y: config.y_rows, Buffer.D: config.d_rows, Buffer.H: config.h_rows // config.wide, Buffer.O: config.o_rows,
+        }[buffer]
+
+    def take(self, tensor: str, buffers: tuple[Buffer, ...], groups: int, pixels: int, split: int) -> Place:
+        """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``.
+
+        Raises
+        ------
+        UserError
+            It fits none of them.
+        """
+        rows = -(-pixels // self.config.l)
+        found = []
+        for buffer in buffers:
+            wide = self.config.wide if buffer is Buffer.H else 1
+            height = -(-groups // wide) * rows
+            base = self._first_fit(buffer, height)
+            if base is not None:
+                used = sum(place.height for place in self._held.get(buffer, {}).values())
+                found.append((used, Place(buffer, base, rows, split % max(1, exact_log2(self.config.l) + 1), groups, pixels, height)))
+        if not found:
+            names = " or ".join(buffer.name for buffer in buffers)
+            raise UserError(
+                f"layer {tensor}: its output of {groups * self.config.m} channels x {pixels} pixels does not fit buffer {names} of configuration "
+                f"{self.config.name} ({self.depth(buffers[0])} rows); use a larger configuration or a smaller resolution"
+            )
+        place = min(found, key=lambda item: item[0])[1]
+        self._held.setdefault(place.buffer, {})[tensor] = place
+        return place
+
+    def free(self, tensor: str) -> None:
+        """Give back all rows of a tensor."""
+        for places in self._held.values():
+            places.pop(tensor, None)
+
+    def _first_fit(self, buffer: Buffer, height: int) -> int | None:
+        base = 0
+        for place in sorted(self._held.get(buffer, {}).values(), key=lambda place: place.base):
+            if base + height <= place.base:
+                break
+            base = place.end
+        return base if base + height <= self.depth(buffer) else None

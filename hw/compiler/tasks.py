@@ -1,0 +1,88 @@
+"""Tasks: what a descriptor says, what it needs from the weight stream, and how long it takes."""
+
+from dataclasses import dataclass, field
+
+from hw.compiler.packets import Packet
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import Act, Buffer, Opcode, Unit, pack
+
+#: Every unit: a task that waits for all begins a new step of the program.
+ALL = Unit.MAT | Unit.RMAC | Unit.LOAD | Unit.STORE
+_UNIT = {
+    Opcode.LOAD: Unit.LOAD, Opcode.STORE: Unit.STORE,
+    Opcode.PW: Unit.MAT, Opcode.QZ: Unit.MAT, Opcode.DIV: Unit.MAT, Opcode.LN: Unit.MAT,
+    Opcode.DW: Unit.RMAC, Opcode.KTV: Unit.RMAC, Opcode.POOL: Unit.RMAC,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One descriptor with its packets; ``macs`` are the products of the network that it computes (padding not counted)."""
+
+    layer: str
+    opcode: Opcode
+    fields: dict[str, int | Buffer | Act]
+    wait: Unit = Unit(0)
+    packets: tuple[Packet, ...] = field(default=(), repr=False)
+    macs: int = 0
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that runs it."""
+        return _UNIT.get(self.opcode, Unit(0))
+
+    @property
+    def joint(self) -> bool:
+        """Whether both engines work on it."""
+        return bool(self.fields.get("joint", 0))
+
+    def get(self, name: str) -> int:
+        """A field as a number; 0 where it is not set."""
+        value = self.fields.get(name, 0)
+        return value if isinstance(value, int) else value.value
+
+    def descriptor(self) -> bytes:
+        """The 64 bytes."""
+        return pack({**self.fields, "opcode": self.opcode, "wait": int(self.wait)})
+
+    def beats(self, config: AcceleratorConfig) -> int:
+        """Beats that the engine issues when nothing stalls it: cycles of work."""
+        lanes, lp = config.l, 1 << self.get("lp")
+        pixels = self.get("px_end") - self.get("px_start")
+        tiles, depth = self.get("tiles"), self.get("depth")
+        match self.opcode:
+            case Opcode.PW | Opcode.QZ | Opcode.DIV:
+                return -(-pixels // lp) * tiles * depth
+            case Opcode.LN:
+                return 2 * depth
+            case Opcode.DW:
+                return self.segments(config) * tiles * self.get("kernel") ** 2
+            case Opcode.KTV:
+                return tiles * (tiles * -(-pixels // lanes) + 1)
+            case Opcode.POOL:
+                return tiles * -(-pixels // lanes)
+        return 0
+
+    def segments(self, config: AcceleratorConfig) -> int:
+        """Segments of a DW task (docs/architecture.md, section 3)."""
+        pixels, width = self.get("px_end"), self.get("w_out")
+        if self.get("stride") == 1:
+            return -(-pixels // config.l)
+        return pixels // width * -(-width // (config.l // 2))
+
+    def results(self, config: AcceleratorConfig) -> int:
+        """Results that each engine of the task hands to post-processing."""
+        lp = 1 << self.get("lp")
+        pixels, tiles = self.get("px_end") - self.get("px_start"), self.get("tiles")
+        match self.opcode:
+            case Opcode.PW | Opcode.QZ | Opcode.DIV:
+                return -(-pixels // lp) * tiles
+            case Opcode.LN:
+                return self.get("depth")
+            case Opcode.DW:
+                return self.segments(config) * (self.get("dst_cg_end") - self.get("dst_cg"))
+            case Opcode.KTV:
+                return tiles * tiles + tiles
+            case Opcode.POOL:
+                return tiles
+        return 0

@@ -1,0 +1,212 @@
+"""The datapath: buffers, rings, engines and post-processing, without control and without AXI."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.hdl import Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
+from hw.engines.mat import MatEngine, RingReadSignature, weight_row
+from hw.engines.rmac import RMacEngine
+from hw.interfaces import LOGIT_BITS, PARAM, POST_TASK, ReadSignature, write_layout
+from hw.memory.act_buffer import ActBuffer
+from hw.memory.row_ring import RowRing, row_write_layout
+from hw.memory.z_buffer import ZBuffer
+from hw.units.post_processor import PostProcessor
+
+#: Simulation's view of post-processing, passed on to the top: name and, where it depends on the configuration, nothing.
+TRACES = ("valid", "tag", "dst", "px", "cg", "mask", "split", "row_sum", "words")
+
+
+def weight_word(config: AcceleratorConfig) -> data.ArrayLayout:
+    """One block's weights for one cycle: ``[lane][input]`` int8."""
+    return weight_row(config).elem_shape
+
+
+def param_word(config: AcceleratorConfig) -> data.ArrayLayout:
+    """Post-processing parameters of one channel group."""
+    return data.ArrayLayout(PARAM, config.m)
+
+
+class Core(wiring.Component):
+    """Everything that calculates (docs/architecture.md, section 1).
+
+    Members
+    -------
+    mat_start, rmac_start : In(1), task : In(DESCRIPTOR)
+        A task for MAT or R-MAC, only while it is not busy; a joint PW task needs both and is started by ``mat_start`` alone.
+    mat_busy, rmac_busy : Out(1)
+        Until the last result is readable.
+    mat_weights, rmac_weights, mat_params, rmac_params : In(stream)
+        Words for the rings.
+    load_valid : In(1), load : In(write_layout), load_ready : Out(1)
+        LOAD's writes into D, taken when post-processing writes elsewhere.
+    store : In(ReadSignature of int16)
+        STORE's reads of the O buffer.
+    clear : In(1)
+        Empty the rings.
+    written : Out(1)
+        A result was written: a sign of life.
+    trace_... : Out
+        Every result as it is written (see :class:`hw.units.post_processor.PostProcessor`).
+    stall_... : Out(1)
+        Counter strobes: why an engine with work issued nothing.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        weight_stream = stream.Signature(row_write_layout(weight_word(config), config.l))
+        param_stream = stream.Signature(row_write_layout(param_word(config), config.l))
+        self.post = PostProcessor(config, ActBuffer.read_latency, param_latency=RowRing.latency, buffer_write_latency=ActBuffer.write_latency)
+        traces = {f"trace_{name}": Out(getattr(self.post, f"trace_{name}").shape()) for name in TRACES}
+        super().__init__({
+            "mat_start": In(1),
+            "rmac_start": In(1),
+            "task": In(DESCRIPTOR),
+            "mat_busy": Out(1),
+            "rmac_busy": Out(1),
+            "mat_weights": In(weight_stream),
+            "rmac_weights": In(weight_stream),
+            "mat_params": In(param_stream),
+            "rmac_params": In(param_stream),
+            "load_valid": In(1),
+            "load": In(write_layout(config)),
+            "load_ready": Out(1),
+            "store": In(ReadSignature(config, signed(LOGIT_BITS))),
+            "clear": In(1),
+            "written": Out(1),
+            "stall_mat_weights": Out(1),
+            "stall_mat_results": Out(1),
+            "stall_mat_progress": Out(1),
+            "stall_rmac_weights": Out(1),
+            "stall_rmac_results": Out(1),
+            **traces,
+        })
+
+    #: Cycles from a read of the O buffer to its data.
+    store_latency = ActBuffer.read_latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.post = post = self.post
+        m.submodules.mat = mat = MatEngine(config, ActBuffer.read_latency)
+        m.submodules.rmac = rmac = RMacEngine(config, ActBuffer.read_latency)
+        m.submodules.z_buffer = z_buffer = ZBuffer(config)
+        wiring.connect(m, mat.joint, rmac.joint)
+        wiring.connect(m, mat.result, post.mat)
+        wiring.connect(m, rmac.result, post.rmac)
+
+        joint = (self.task.opcode == Opcode.PW) & self.task.joint
+        m.d.comb += [
+            mat.start.eq(self.mat_start),
+            mat.task.eq(self.task),
+            rmac.start.eq(self.rmac_start | (self.mat_start & joint)),
+            rmac.task.eq(self.task),
+            self.mat_busy.eq(mat.busy),
+            self.rmac_busy.eq(rmac.busy),
+            mat.retired.eq(post.mat_retired),
+            rmac.retired.eq(post.rmac_retired),
+            mat.progress.eq(post.rmac_progress),
+            post.rmac_start.eq(rmac.start),
+            self.written.eq(post.trace_valid),
+            self.stall_mat_weights.eq(mat.stall_weights),
+            self.stall_mat_results.eq(mat.stall_results),
+            self.stall_mat_progress.eq(mat.stall_progress),
+            self.stall_rmac_weights.eq(rmac.stall_weights),
+            self.stall_rmac_results.eq(rmac.stall_results),
+            z_buffer.read_slot.eq(mat.z_slot),
+            z_buffer.read_k.eq(mat.z_k),
+            mat.z.eq(z_buffer.z),
+            mat.ksum.eq(z_buffer.ksum),
+            z_buffer.write_valid.eq(post.z_write.valid),
+            z_buffer.write_slot.eq(post.z_write.slot),
+            z_buffer.write_k.eq(post.z_write.k),
+            z_buffer.write_j.eq(post.z_write.j),
+            z_buffer.write_ksum.eq(post.z_write.ksum),
+            z_buffer.rows.eq(post.z_write.rows),
+        ]
+        for name in TRACES:
+            m.d.comb += Value.cast(getattr(self, f"trace_{name}")).eq(Value.cast(getattr(post, f"trace_{name}")))
+        for field in POST_TASK.members:
+            m.d.comb += [post.mat_task[field].eq(mat.running[field]), post.rmac_task[field].eq(rmac.running[field])]
+        self._elaborate_rings(m, mat, rmac, post)
+        self._elaborate_buffers(m, mat, rmac, post)
+        return m
+
+    def _elaborate_rings(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
+        config = self.config
+        for name, engine, params in (("mat", mat, post.mat_param), ("rmac", rmac, post.rmac_param)):
+            m.submodules[f"{name}_weight_ring"] = ring = RowRing(config.l, weight_word(config), config.weight_rows)
+            wiring.connect(m, wiring.flipped(getattr(self, f"{name}_weights")), ring.i)
+            use: RingReadSignature = engine.weights
+            m.d.comb += [
+                ring.en.eq(use.en), ring.offset.eq(use.offset), use.row.eq(ring.row), use.filled.eq(ring.filled), ring.free.eq(use.free), ring.clear.eq(self.clear),
+            ]
+            m.submodules[f"{name}_param_ring"] = ring = RowRing(config.l, param_word(config), config.param_rows)
+            wiring.connect(m, wiring.flipped(getattr(self, f"{name}_params")), ring.i)
+            m.d.comb += [
+                ring.en.eq(params.en), ring.offset.eq(params.offset), params.row.eq(ring.row), engine.params_filled.eq(ring.filled),
+                ring.free.eq(engine.params_free), ring.clear.eq(self.clear),
+            ]
+
+    def _elaborate_buffers(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
+        config = self.config
+        m.submodules.x_buffer = x = ActBuffer(config, config.x_rows)
+        m.submodules.y_buffer = y = ActBuffer(config, config.y_rows)
+        m.submodules.d_buffer = d = ActBuffer(config, config.d_rows)
+        m.submodules.h_buffer = h = ActBuffer(config, config.h_rows // config.wide, config.wide)
+        m.submodules.o_buffer = o = ActBuffer(config, config.o_rows, element=signed(LOGIT_BITS))
+
+        for buffer, place in ((x, Buffer.X), (y, Buffer.Y), (d, Buffer.D), (h, Buffer.H)):
+            first, second = Signal(), Signal()
+            m.d.comb += [
+                first.eq(post.write.valid & (post.write_dst == place)),
+                second.eq(post.write2.valid & (post.write2_dst == place)),
+                buffer.write.valid.eq(first | second),
+                buffer.write.payload.eq(post.write.payload),
+                buffer.write.payload.base.eq(Mux(first, post.write.payload.base, post.write2.base)),
+            ]
+            if place is Buffer.D:
+                m.d.comb += self.load_ready.eq(~(first | second))
+                with m.If(self.load_ready):
+                    m.d.comb += [buffer.write.valid.eq(self.load_valid), buffer.write.payload.eq(self.load)]
+        m.d.comb += o.write.valid.eq(post.write.valid & (post.write_dst == Buffer.O))
+        for field in write_layout(config).members:
+            if field != "words":
+                m.d.comb += o.write.payload[field].eq(post.write.payload[field])
+        m.d.comb += o.write.payload.words.eq(post.write_t)
+
+        wiring.connect(m, rmac.read, h.read)
+        # X and Y have two readers that the compiler keeps apart: MAT, where it is the task's source, and the residual.
+        source, residual_source = Signal(Buffer), Signal(Buffer)
+        delay = range(ActBuffer.read_latency)
+        m.d.comb += [source.eq(mat.read_src), residual_source.eq(post.residual_src)]
+        for buffer, place in ((x, Buffer.X), (y, Buffer.Y)):
+            takes = Signal(name=f"residual_reads_{place.name}")
+            m.d.comb += takes.eq(post.residual.valid & (residual_source == place))
+            _read_from(m, buffer, post.residual, mat.read, takes)
+        _read_from(m, d, mat.read, mat.read, Signal())
+        late_source, late_residual = source, residual_source
+        for n in delay:
+            one, two = Signal(Buffer, name=f"source_{n}"), Signal(Buffer, name=f"residual_source_{n}")
+            m.d.sync += [one.eq(late_source), two.eq(late_residual)]
+            late_source, late_residual = one, two
+        with m.Switch(late_source):
+            for buffer, place in ((x, Buffer.X), (y, Buffer.Y), (d, Buffer.D)):
+                with m.Case(place):
+                    m.d.comb += mat.read.data.eq(buffer.read.data[0])
+        m.d.comb += post.residual.data.eq(Mux(late_residual == Buffer.Y, y.read.data[0].as_value(), x.read.data[0].as_value()))
+        _read_from(m, o, self.store, self.store, Signal())
+        m.d.comb += self.store.data.eq(o.read.data[0])
+
+
+def _read_from(m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other: wiring.FlippedInterface, choose_one: Signal) -> None:
+    """Connect a buffer's read port to ``one`` reader while ``choose_one``, else to the ``other``."""
+    for name in ("valid", "px", "cg", "base", "rows", "skew", "spread"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        m.d.comb += getattr(buffer.read, name).eq(mine if one is other else Mux(choose_one, mine, theirs))
+
+
+__all__ = ["Core", "param_word", "weight_word"]

@@ -1,0 +1,148 @@
+"""Runs compiled programs on the bare datapath in Amaranth's simulator, with random stalls, and collects what it writes."""
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from hw.compiler.packets import PARAMS, RECORD, WEIGHTS, Packet
+from hw.compiler.program import Program
+from hw.compiler.tasks import Task
+from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode, Unit, unpack
+from hw.core import TRACES, Core
+
+
+@dataclass
+class CoreRun:
+    """What happened: one record a written result, dispatch and end of each task."""
+
+    writes: list[dict] = field(default_factory=list)
+    dispatched: list[tuple[Task, int]] = field(default_factory=list)
+    cycles: int = 0
+    stalls: int = 0
+
+
+def _ring_words(packet: Packet, config) -> list[dict]:
+    slots = config.l >> packet.split
+    beats = []
+    for row in packet.payload:
+        for slot, raw in enumerate(row):
+            banks = sum(1 << block for block in range(config.l) if block >> packet.split == slot)
+            if packet.kind in WEIGHTS.values():
+                word = raw.view(np.int8).reshape(config.n, config.m).tolist()
+            else:
+                records = raw[: config.m * RECORD.itemsize].view(RECORD)
+                word = [{name: int(record[name]) for name in ("bias", "mult", "shift", "three", "zero")} for record in records]
+            beats.append({"data": word, "banks": banks, "last": int(slot == slots - 1)})
+    return beats
+
+
+def unfold(picture: np.ndarray, pads: list[int]) -> np.ndarray:
+    """``[P, 27]`` in LOAD's order (kx, ky, channel) from ``[3, H, W]`` uint8."""
+    _, height, width = picture.shape
+    padded = np.empty((3, height + 2, width + 2), np.int64)
+    for c in range(3):
+        padded[c] = pads[c]
+        padded[c, 1:-1, 1:-1] = picture[c].astype(np.int64) - 128
+    taps = [padded[c, ky:ky + height:2, kx:kx + width:2].reshape(-1) for kx in range(3) for ky in range(3) for c in range(3)]
+    return np.stack(taps, axis=1)
+
+
+def run_core(program: Program, picture: np.ndarray, *, pads: list[int], stall: float = 0.0, seed: int = 0, limit: int = 200_000) -> CoreRun:
+    """Run a program: rings are fed from its packets, LOAD is done by the bench, STORE is left out."""
+    config = program.config
+    dut, run, rng = Core(config), CoreRun(), random.Random(seed)
+    names = {WEIGHTS["mat"]: "mat_weights", WEIGHTS["rmac"]: "rmac_weights", PARAMS["mat"]: "mat_params", PARAMS["rmac"]: "rmac_params"}
+    done = False
+
+    async def feed(ctx):
+        for task in program.tasks:
+            for packet in task.packets:
+                port = getattr(dut, names[packet.kind])
+                for beat in _ring_words(packet, config):
+                    while rng.random() < stall:
+                        run.stalls += 1
+                        await ctx.tick()
+                    ctx.set(port.payload, beat)
+                    ctx.set(port.valid, 1)
+                    await ctx.tick().until(port.ready)
+                    ctx.set(port.valid, 0)
+
+    async def dispatch(ctx):
+        nonlocal done
+        for task in program.tasks:
+            if task.opcode is Opcode.STORE:
+                continue
+            needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
+            while (needs & Unit.MAT and ctx.get(dut.mat_busy)) or (needs & Unit.RMAC and ctx.get(dut.rmac_busy)):
+                await ctx.tick()
+            if task.opcode is Opcode.LOAD:
+                await load(ctx, task)
+                continue
+            values = unpack(task.descriptor())
+            ctx.set(dut.task, DESCRIPTOR.const({name: values[name] for name in values if name not in ("opcode", "src", "dst", "dst2", "act", "res_src")}
+                                               | {"opcode": Opcode(values["opcode"]), "act": task.fields.get("act", 0)}
+                                               | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}))
+            start = dut.mat_start if task.unit is Unit.MAT else dut.rmac_start
+            ctx.set(start, 1)
+            await ctx.tick()
+            ctx.set(start, 0)
+            run.dispatched.append((task, 0))
+        while ctx.get(dut.mat_busy) or ctx.get(dut.rmac_busy):
+            await ctx.tick()
+        done = True
+
+    async def load(ctx, task):
+        values = unfold(picture, pads)
+        groups = task.get("dst_cg_end")
+        flat = np.zeros((len(values), groups * config.m), np.int64)
+        flat[:, :27] = values
+        for px, row in enumerate(flat):
+            for cg in range(0, groups, config.l):
+                words = [[int(v) for v in row[(cg + i) * config.m:(cg + i + 1) * config.m]] if cg + i < groups else [0] * config.m for i in range(config.l)]
+                mask = sum(1 << i for i in range(config.l) if cg + i < groups)
+                ctx.set(dut.load, {"mask": mask, "px": px, "cg": cg, "split": 0, "base": task.get("dst_base"), "rows": task.get("dst_rows"), "words": words})
+                ctx.set(dut.load_valid, 1)
+                await ctx.tick()
+        ctx.set(dut.load_valid, 0)
+        await ctx.tick().repeat(8)
+
+    async def watch(ctx):
+        while not done:
+            await ctx.tick()
+            run.cycles += 1
+            if run.cycles > limit:
+                raise TimeoutError(f"no end after {limit} cycles; {len(run.dispatched)} tasks dispatched, last {run.dispatched[-1][0].opcode if run.dispatched else None}")
+            if ctx.get(dut.trace_valid):
+                record = {name: ctx.get(getattr(dut, f"trace_{name}")) for name in TRACES if name not in ("valid", "words")}
+                mask = record["mask"]
+                record["words"] = {i: [ctx.get(dut.trace_words[i][c]) for c in range(config.m)] for i in range(config.l) if mask >> i & 1}
+                record["cycle"] = run.cycles
+                run.writes.append(record)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(feed, background=True)
+    sim.add_testbench(dispatch)
+    sim.add_testbench(watch)
+    sim.run()
+    return run
+
+
+def tensors(program: Program, artifact, run: CoreRun) -> dict[str, np.ndarray]:
+    """Every layer's output, ``[C, P]``, as it was written; what was not written is -9999."""
+    config, result = program.config, {}
+    for tag, layer in enumerate(artifact.layers):
+        channels, pixels = layer.output_shape[0], int(np.prod(layer.output_shape[1:], dtype=int))
+        groups = -(-channels // config.m)
+        values = np.full((groups * config.m, pixels), -9999)
+        for record in run.writes:
+            if record["tag"] != tag or record["dst"] in (Buffer.Z, Buffer.DIV):
+                continue
+            for i, word in record["words"].items():
+                px, cg = record["px"] + i % (1 << record["split"]), record["cg"] + (i >> record["split"])
+                assert px < pixels and cg < groups, (layer.name, px, cg)
+                values[cg * config.m:(cg + 1) * config.m, px] = word
+        result[layer.name] = values[:channels]
+    return result
