@@ -1,0 +1,79 @@
+"""How a tensor's real values become int8: ``real = scale * factors[c] * (q - zeros[c])``."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quant.contract import ZERO_BITS
+from quant.ptq.observe import Statistics
+from quant.ptq.options import Options
+from quant.ptq.ranges import search_activation, step_of
+
+#: Values that a range search goes by, about.
+_SEARCHED = 1 << 17
+_ZERO_MAX = (1 << (ZERO_BITS - 1)) - 1
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A tensor's integers. ``factors`` and ``zeros`` are float64 ``[C]``; all equal unless a remedy applies."""
+
+    scale: float
+    factors: Tensor
+    zeros: Tensor
+    #: ``"none"``, ``"migration"`` or ``"shifting"``.
+    remedy: str = "none"
+
+    @property
+    def zero(self) -> int:
+        """The zero point of a tensor whose channels share one."""
+        return int(self.zeros[0])
+
+
+def find_range(statistics: Statistics, divide: Tensor, subtract: Tensor, options: Options, *, symmetric: bool) -> tuple[float, float]:
+    """Return the range to cover of ``(x - subtract) / divide``, always with 0 in it; symmetric ranges as ``(-r, r)``."""
+    ema = options.activations == "ema"
+    low = float((((statistics.ema_low if ema else statistics.low) - subtract) / divide).min())
+    high = float((((statistics.ema_high if ema else statistics.high) - subtract) / divide).max())
+    # Whole rows, so that every channel keeps its share of the search's values.
+    rows = statistics.samples[:: 1 + statistics.samples.numel() // _SEARCHED]
+    values = ((rows - subtract) / divide).float()
+    if options.activations == "percentile":
+        ordered = values.flatten().sort().values
+        edge = int((1 - options.percentile) * (len(ordered) - 1))
+        low, high = float(ordered[edge]), float(ordered[len(ordered) - 1 - edge])
+    low, high = min(low, 0.0), max(high, 0.0)
+    if symmetric:
+        high = max(-low, high)
+        low = -high
+    high = max(high, low + 1e-6)
+    if options.activations == "mse":
+        low, high = search_activation(values, low, high, symmetric=symmetric)
+    return low, high
+
+
+def plain(statistics: Statistics, options: Options, *, symmetric: bool) -> Encoding:
+    """Encode with one scale and one zero point (0 where ``symmetric``)."""
+    ones = torch.ones_like(statistics.low, dtype=torch.float64)
+    return _affine(statistics, ones, options, "none", symmetric=symmetric)
+
+
+def migrated(statistics: Statistics, factors: Tensor, options: Options) -> Encoding:
+    """Encode with each channel divided by its factor."""
+    return _affine(statistics, factors, options, "migration", symmetric=False)
+
+
+def _affine(statistics: Statistics, factors: Tensor, options: Options, remedy: str, *, symmetric: bool) -> Encoding:
+    low, high = find_range(statistics, factors, torch.zeros_like(factors), options, symmetric=symmetric)
+    scale = step_of(low, high, symmetric=symmetric)
+    zero = 0 if symmetric else max(-128, min(127, round(-128 - low / scale)))
+    return Encoding(scale, factors, torch.full_like(factors, zero), remedy)
+
+
+def shifted(statistics: Statistics, moved: Tensor, options: Options) -> Encoding:
+    """Encode with each channel moved by its own amount, so that all are centred."""
+    low, high = find_range(statistics, torch.ones_like(moved), moved, options, symmetric=True)
+    # The zero points hold the shifts in steps, so a step must not be too small for the largest shift.
+    scale = max(step_of(low, high, symmetric=True), float(moved.abs().max()) / _ZERO_MAX)
+    return Encoding(scale, torch.ones_like(moved), (-moved / scale).round().clamp(-_ZERO_MAX - 1, _ZERO_MAX), "shifting")

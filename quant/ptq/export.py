@@ -1,0 +1,184 @@
+"""From float layers and encodings to the layers of an artifact."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from quant.artifact_rules import ACC_LIMIT
+from quant.contract import GAMMA_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS
+from quant.layer import Layer, Post, Residual
+from quant.networks.layout import Operation
+from quant.networks.spec import NetworkSpec
+from quant.ptq.encoding import Encoding
+from quant.ptq.fixed_point import fixed_point
+from quant.ptq.graph import FloatLayer
+from quant.ptq.observe import Observations
+from quant.ptq.options import Options
+from quant.ptq.ranges import weight_scales
+from triovit.errors import UserError
+
+_T_MAX, _THREE_MAX, _RES_MAX = (1 << (PRE_BITS - 1)) - 1, (1 << THREE_BITS) - 1, (1 << RES_MULT_BITS) - 1
+_GAMMA_MAX = (1 << (GAMMA_BITS - 1)) - 1
+#: Room for logits and residual branches that exceed what calibration saw.
+_HEADROOM = 1.5
+#: Fractional bits of LayerNorm's ``n``.
+_NORM_BITS = 9
+
+
+@dataclass
+class _Sums:
+    """A layer's accumulators: ``real = unit[o] * (acc + bias[o])``."""
+
+    unit: Tensor
+    bias: Tensor
+    arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]]
+
+
+def image_encoding(spec: NetworkSpec) -> tuple[Encoding, Tensor]:
+    """Return how the raw picture minus 128 stands for the normalised one: zero points that need not be whole, and ``1 / (255 std)``."""
+    mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
+    return Encoding(1.0, 1 / (255 * std), 255 * mean - 128), 1 / (255 * std)
+
+
+class Exporter:
+    """Turns float layers into integer layers, one after the other."""
+
+    def __init__(self, encodings: dict[str, Encoding], seen: Observations, options: Options):
+        self.encodings, self.seen, self.options = encodings, seen, options
+
+    def layer(self, layer: FloatLayer, *, logits: bool) -> Layer:
+        """Return the integer layer of any kind but attention.
+
+        Raises
+        ------
+        UserError
+            A bound of the contract cannot be kept; names the layer.
+        """
+        op, source = layer.op, self.encodings[layer.op.inputs[0]]
+        if op.kind == "layernorm":
+            sums = self._norm(layer)
+        elif op.kind == "pool":
+            sums = self._pool(layer, source)
+        else:
+            sums = self._weights(layer, source)
+        if op.residual:
+            self._align(layer)
+        target = self.encodings[op.name]
+        post, step, three, zeros = self._steps(layer, target, logits)
+        mult, shift = fixed_point((sums.unit / step).numpy(), op.name)
+        bias = self._bias(sums, op.name)
+        arrays = {**sums.arrays, "bias": bias, "mult": mult, "shift": shift, "three": _int32(three), "zero": _int32(zeros)}
+        scale = float(step[0]) if logits else target.scale
+        return Layer(op.name, op.kind, op.inputs, op.output_shape, scale, self._attributes(layer, source, logits), post, arrays)
+
+    def _attributes(self, layer: FloatLayer, source: Encoding, logits: bool) -> dict[str, int | bool]:
+        op = layer.op
+        return {
+            "conv": {"kernel": op.kernel, "stride": op.stride},
+            "dw": {"kernel": op.kernel, "stride": op.stride, "pad": source.zero},
+            "pw": {"groups": op.groups},
+            "fc": {"logits": logits},
+        }.get(op.kind, {})
+
+    def _weights(self, layer: FloatLayer, source: Encoding) -> _Sums:
+        """Weights of convolutions and fully connected layers, the input's factors multiplied in."""
+        op, weight = layer.op, layer.weight.double()
+        per_input = self._per_input(source.factors, layer)
+        effective = weight * per_input
+        rows = effective.flatten(1)
+        scales = weight_scales(rows, self.options.weights)
+        # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias within the accumulator.
+        room = layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3))
+        scales = torch.maximum(scales, room)
+        quantized = (rows / scales[:, None]).round().clamp(-127, 127)
+        bias = layer.bias.double()
+        if self.options.bias_correction and op.inputs[0] in self.seen.statistics:
+            mean = self._per_input(self.seen.statistics[op.inputs[0]].mean / source.factors, layer)
+            bias = bias + ((effective - (quantized * scales[:, None]).reshape(weight.shape)) * mean).flatten(1).sum(1)
+        unit = source.scale * scales
+        zeros = (quantized.reshape(weight.shape) * self._per_input(source.zeros, layer)).flatten(1).sum(1)
+        shape = {"conv": weight.shape, "dw": (op.c_out, op.kernel, op.kernel)}.get(op.kind, weight.shape[:2])
+        arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {"weight": quantized.reshape(shape).numpy().astype(np.int8)}
+        if op.kind == "conv":
+            arrays["pad"] = _int32(source.zeros.round())
+        return _Sums(unit, bias / unit - zeros, arrays)
+
+    @staticmethod
+    def _per_input(values: Tensor, layer: FloatLayer) -> Tensor:
+        """Spread one value an input channel over the weight's axes, groups minded."""
+        op, rank = layer.op, layer.weight.ndim
+        by_group = values.double().reshape(op.groups, -1).repeat_interleave(op.c_out // op.groups, 0)
+        return by_group.reshape(op.c_out, -1, *[1] * (rank - 2))
+
+    @staticmethod
+    def _pool(layer: FloatLayer, source: Encoding) -> _Sums:
+        pixels = layer.op.size_in[0] * layer.op.size_in[1]
+        ones = torch.ones(layer.op.c_out, dtype=torch.float64)
+        return _Sums(ones * source.scale / pixels, ones * -pixels * source.zero, {})
+
+    @staticmethod
+    def _norm(layer: FloatLayer) -> _Sums:
+        gamma = layer.weight.double()
+        factor = max(float(gamma.abs().max()), float(layer.bias.abs().max()) / (1 << 10), 1e-12) / _GAMMA_MAX
+        unit = torch.full_like(gamma, factor / (1 << _NORM_BITS))
+        return _Sums(unit, layer.bias.double() / unit, {"gamma": _int32((gamma / factor).round())})
+
+    def _bias(self, sums: _Sums, name: str) -> npt.NDArray[np.int32]:
+        bias = sums.bias.round()
+        if float(bias.abs().max()) >= ACC_LIMIT:
+            raise UserError(f"layer {name}: the bias of channel {int(bias.abs().argmax())} does not fit the accumulator (2^26); "
+                            "calibrate with more pictures, or train with weight decay")
+        return _int32(bias)
+
+    def _steps(self, layer: FloatLayer, target: Encoding, logits: bool) -> tuple[Post, Tensor, Tensor, Tensor]:
+        """Both steps of post-processing: the post, ``t``'s real step, ``three`` and ``zero``, the last three one an output channel."""
+        op, steps = layer.op, target.scale * target.factors
+        none = torch.zeros_like(steps)
+        if logits:
+            top = max(self.seen.statistics[op.name].branch, 1e-6)
+            return Post(), torch.full_like(steps, top * _HEADROOM / _T_MAX), none, none
+        if op.hardswish:
+            out_shift = self._hardswish_shift(op.name, target, steps)
+            delta = (6 * steps * 2.0**-out_shift).sqrt()
+            return Post("hardswish", out_shift), delta, (3 / delta).round(), target.zeros
+        if not op.residual:
+            # Without a second function a second shift would only round twice.
+            return Post(), steps, none, target.zeros
+        source, out_shift = self.encodings[op.residual], self._residual_shift(op, target)
+        residual = Residual(op.residual, round(source.scale / target.scale * 2**out_shift), source.zero)
+        return Post("none", out_shift, residual), steps * 2.0**-out_shift, none, target.zeros
+
+    def _align(self, layer: FloatLayer) -> None:
+        """Widen the output's scale a little, so that the residual's factor is a whole number and nothing is lost on the trunk."""
+        op, target, source = layer.op, self.encodings[layer.op.name], self.encodings[layer.op.residual]
+        out_shift = self._residual_shift(op, target)
+        whole = max(1, int(source.scale / target.scale * 2**out_shift))
+        self.encodings[op.name] = replace(target, scale=source.scale / whole * 2**out_shift)
+
+    def _residual_shift(self, op: Operation, target: Encoding) -> int:
+        """The largest second shift with which the residual's factor and the branch fit."""
+        ratio = self.encodings[op.residual].scale / target.scale
+        branch = self.seen.statistics[op.name].branch * _HEADROOM / target.scale
+        out_shift = min(int(np.floor(np.log2(_RES_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX)
+        if out_shift < 0:
+            raise UserError(f"layer {op.name}: the residual's scale is {ratio:.3g} times the sum's, too much for {RES_MULT_BITS} bits; "
+                            "calibrate with pictures like those the network was trained on")
+        return out_shift
+
+    @staticmethod
+    def _hardswish_shift(name: str, target: Encoding, steps: Tensor) -> int:
+        """The largest second shift with which ``three`` fits and ``t`` reaches the largest output of every channel."""
+        reach = (127 - target.zeros) * steps
+        for out_shift in range(OUT_SHIFT_MAX, -1, -1):
+            delta = (6 * steps * 2.0**-out_shift).sqrt()
+            if float((3 / delta).max()) <= _THREE_MAX and float((reach / delta).max()) <= _T_MAX:
+                return out_shift
+        raise UserError(f"layer {name}: its hardswish has outputs too small or too large for {PRE_BITS} bits; "
+                        "calibrate with pictures like those the network was trained on")
+
+
+def _int32(values: Tensor) -> npt.NDArray[np.int32]:
+    return values.numpy().astype(np.int32)

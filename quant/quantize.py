@@ -1,0 +1,162 @@
+"""Post-training quantization: a float network and some pictures become an artifact."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quant.artifact import Artifact
+from quant.data import Labels, Pictures, Progress, check_pictures
+from quant.inspect import require_mappable
+from quant.layer import Layer
+from quant.networks.model import EfficientViT
+from quant.networks.spec import NetworkSpec
+from quant.ptq.attention import attention_arrays
+from quant.ptq.encoding import Encoding, migrated, plain, shifted
+from quant.ptq.export import Exporter, image_encoding
+from quant.ptq.graph import FloatLayer, fold
+from quant.ptq.observe import Observations, Statistics, observe
+from quant.ptq.options import Options
+from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
+from triovit.errors import UserError
+
+#: Significant digits of the report's real numbers.
+_DIGITS = 6
+
+
+def quantize(
+    model: nn.Module,
+    calib_pictures: Pictures,
+    options: Options | None = None,
+    *,
+    scored: tuple[Pictures, Labels] | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Quantize an EfficientViT with ranges from uint8 pictures ``[N, 3, H, W]``; a segmentation network's backbone only.
+
+    Parameters
+    ----------
+    model
+        The float network; unchanged afterwards.
+    calib_pictures
+        Pictures at the network's resolution, not used for scoring.
+    options
+        Settings; see :class:`quant.ptq.options.Options`.
+    scored
+        Pictures and labels; with them the artifact records the float network's top-1.
+    progress
+        Called with ``(stage, done, total)``.
+
+    Raises
+    ------
+    UserError
+        The network cannot be mapped, the pictures are of another type or size, or a bound of the integer contract cannot be kept.
+    """
+    network, options = require_mappable(model), options or Options()
+    spec = network.spec
+    pictures = torch.from_numpy(check_pictures(calib_pictures, spec.resolution))
+    was_training = network.training
+    network.eval()
+    try:
+        layers = fold(network)
+        seen = observe(network, layers, pictures, options.attention_pictures, progress)
+        score = _float_score(network, scored, progress)
+    finally:
+        network.train(was_training)
+    _require_finite(seen)
+    encodings = _encode(spec, layers, seen, options)
+    report: dict[str, Any] = {"pictures": len(pictures), "remedies": _remedies(layers, seen, encodings), "attention": {}}
+    exporter, done = Exporter(encodings, seen, options), []
+    for index, layer in enumerate(layers):
+        if layer.op.kind == "attention":
+            integer_layer, report["attention"][layer.op.name] = _attention(layer, seen, encodings, options)
+        else:
+            integer_layer = exporter.layer(layer, logits=layer is layers[-1] and layer.op.kind == "fc")
+        done.append(integer_layer)
+        if progress:
+            progress("exporting", index + 1, len(layers))
+    task = "classification" if spec.seg_head is None else "backbone"
+    artifact = Artifact(
+        network={"name": spec.name, "resolution": list(spec.resolution), "classes": spec.classes, "task": task,
+                 "mean": list(spec.mean), "std": list(spec.std)},
+        layers=done, output=layers[-1].op.name, input_shape=(3, *spec.resolution), quantization=options.to_dict(),
+        calibration=report, float_score=score,
+    )
+    artifact.check(spec.name)
+    return artifact
+
+
+def _require_finite(seen: Observations) -> None:
+    for name, statistics in seen.statistics.items():
+        if not (statistics.low.isfinite().all() and statistics.high.isfinite().all()):
+            raise UserError(f"layer {name}: its output is not finite on the calibration pictures; check the weights and the pictures")
+
+
+def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, options: Options) -> dict[str, Encoding]:
+    """Choose every tensor's encoding; the picture's is given."""
+    ops = [layer.op for layer in layers]
+    divided = migrated_tensors(ops) if options.migration else set()
+    moved = shifted_tensors(ops) if options.shifting else set()
+    # What attention reads and writes has no zero point, so that products of matrices need no corrections.
+    symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
+    symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
+    encodings = {"image": image_encoding(spec)[0]}
+    for op in ops:
+        statistics = seen.statistics[op.name]
+        if op.name in divided:
+            encodings[op.name] = migrated(statistics, migration_factors(statistics), options)
+        elif op.name in moved:
+            encodings[op.name] = shifted(statistics, shifts(statistics), options)
+        else:
+            encodings[op.name] = plain(statistics, options, symmetric=op.name in symmetric)
+    return encodings
+
+
+def _attention(layer: FloatLayer, seen: Observations, encodings: dict[str, Encoding], options: Options) -> tuple[Layer, dict[str, Any]]:
+    op, target = layer.op, encodings[layer.op.name]
+    arrays, exponents = attention_arrays(
+        op, [seen.attention[name] for name in op.inputs], [encodings[name] for name in op.inputs], target, options
+    )
+    made = Layer(op.name, "attention", op.inputs, op.output_shape, target.scale, {"heads": op.heads, "dim": op.dim}, None, dict(arrays))
+    return made, {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in exponents.items()}
+
+
+def _remedies(layers: list[FloatLayer], seen: Observations, encodings: dict[str, Encoding]) -> dict[str, Any]:
+    """Each channel's range at the inputs of DWConvs and of the PWConvs behind them, before and after the remedy."""
+    ops = [layer.op for layer in layers]
+    report = {}
+    for remedy, names in (("migration", migrated_tensors(ops)), ("shifting", shifted_tensors(ops))):
+        for op in ops:
+            if op.name in names:
+                report[op.name] = _ranges(remedy, seen.statistics[op.name], encodings[op.name])
+    return report
+
+
+def _ranges(remedy: str, statistics: Statistics, encoding: Encoding) -> dict[str, Any]:
+    moved = encoding.zeros * -encoding.scale if encoding.remedy == "shifting" else torch.zeros_like(encoding.zeros)
+    low, high = ((values - moved) / encoding.factors for values in (statistics.low, statistics.high))
+    return {
+        "remedy": remedy, "applied": encoding.remedy == remedy, "scale": encoding.scale,
+        "low_before": _plain(statistics.low), "high_before": _plain(statistics.high), "low_after": _plain(low), "high_after": _plain(high),
+    }
+
+
+def _plain(values: Tensor) -> list[float]:
+    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]
+
+
+def _float_score(network: EfficientViT, scored: tuple[Pictures, Labels] | None, progress: Progress | None) -> dict[str, Any]:
+    """The manifest's ``float``: top-1 of the float network on labelled pictures; empty without them."""
+    if scored is None or network.spec.seg_head is not None:
+        return {}
+    pictures, right = check_pictures(scored[0], network.spec.resolution), 0
+    labels = torch.from_numpy(scored[1])
+    if len(labels) != len(pictures):
+        raise UserError(f"labels: are {len(labels)} for {len(pictures)} pictures; give one a picture")
+    with torch.no_grad():
+        for start in range(0, len(pictures), 16):
+            part = torch.from_numpy(pictures[start:start + 16])
+            right += int((network(network.normalise(part)).argmax(1) == labels[start:start + 16]).sum())
+            if progress:
+                progress("scoring the float network", min(start + 16, len(pictures)), len(pictures))
+    return {"score": right / len(pictures), "metric": "top1", "images": len(pictures)}
