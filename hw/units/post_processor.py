@@ -30,7 +30,6 @@ from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
 from quant.contract import ACT_BITS, CODE_BITS
 
-
 #: The parameters that only the second step needs.
 _LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
 
