@@ -11,8 +11,8 @@ module bench #(
     // Written by the test: one register access for each toggle of `go`; `waiting` arms the watchdog and `wake`.
     logic host_go = 0, host_write = 0, waiting = 0;
     logic [31:0] host_address = 0, host_data = 0;
-    // Read by the test.
-    logic host_done, host_expired, wake = 0;
+    // Read by the test; `ready` once the reset is over.
+    logic host_done, host_expired, wake = 0, ready = 0;
     logic [31:0] host_result;
     logic [1:0] host_response;
     // Why the watchdog rang: 1 nothing happened for too long, 2 the run took too long.
@@ -24,6 +24,7 @@ module bench #(
     always_ff @(posedge clk) begin
         cycle <= cycle + 1;
         rst <= cycle < 8;
+        ready <= cycle > 16;
     end
 
     logic [31:0] s_awaddr, s_wdata, s_araddr, s_rdata;

@@ -63,15 +63,16 @@ module triovit #(
     output logic [3:0] trace_dispatch_unit,
     output logic [3:0] trace_busy
 );
-    // Registers: 0 control (1 start, 2 clear), 4 status (0 busy, 1 done, 2 error), 8 source, 12 target, 16 count,
-    // 20 mode (1: hang before the last beat, 2: a burst that crosses a page, 4: registers never answer reads).
-    logic [31:0] registers [8];
+    // The offsets are those of REGISTERS in test_runner.py. Source, target and beats are INPUT_ADDR, OUTPUT_ADDR and PROGRAM_COUNT;
+    // WEIGHTS_BEATS chooses a fault: 1 hang before the last beat, 2 a burst that crosses a page, 4 reads are never answered.
+    localparam int CTRL = 0, STATUS = 1, COUNT = 5, FAULT = 8, SOURCE = 9, TARGET = 11;
+    logic [31:0] registers [16];
     logic done, failed, busy;
-    wire logic start = s_axi_awvalid && s_axi_awready && s_axi_awaddr == 0 && s_axi_wdata[0];
+    wire logic start = s_axi_awvalid && s_axi_awready && s_axi_awaddr[7:2] == CTRL && s_axi_wdata[0];
 
     assign s_axi_awready = s_axi_awvalid && s_axi_wvalid && !s_axi_bvalid;
     assign s_axi_wready = s_axi_awready;
-    assign s_axi_arready = !s_axi_rvalid && !registers[5][2];
+    assign s_axi_arready = !s_axi_rvalid && !registers[FAULT][2];
     assign s_axi_bresp = 0;
     assign s_axi_rresp = 0;
     always_ff @(posedge clk) begin
@@ -83,11 +84,11 @@ module triovit #(
             if (s_axi_rready) s_axi_rvalid <= 0;
             if (s_axi_awready) begin
                 s_axi_bvalid <= 1;
-                if (s_axi_wstrb == 15) registers[s_axi_awaddr[4:2]] <= s_axi_wdata;
+                if (s_axi_wstrb == 15) registers[s_axi_awaddr[5:2]] <= s_axi_wdata;
             end
             if (s_axi_arvalid && s_axi_arready) begin
                 s_axi_rvalid <= 1;
-                s_axi_rdata <= s_axi_araddr[4:2] == 1 ? {29'd0, failed, done, busy} : registers[s_axi_araddr[4:2]];
+                s_axi_rdata <= s_axi_araddr[5:2] == STATUS ? {29'd0, failed, done, busy} : registers[s_axi_araddr[5:2]];
             end
         end
     end
@@ -97,11 +98,11 @@ module triovit #(
     logic [8*BEAT_BYTES-1:0] held, sum;
     logic asked, got, sent_address, sent_data;
     always_comb for (int i = 0; i < BEAT_BYTES; i++) sum[8*i +: 8] = held[8*i +: 8] + 8'd1;
-    wire logic hang = registers[5][0] && beat + 1 == registers[4];
+    wire logic hang = registers[FAULT][0] && beat + 1 == registers[COUNT];
 
-    assign m_axi_araddr = 40'(registers[2]) + 40'(beat) * BEAT_BYTES;
-    assign m_axi_awaddr = 40'(registers[3]) + 40'(beat) * BEAT_BYTES;
-    assign m_axi_arlen = registers[5][1] ? 255 : 0;
+    assign m_axi_araddr = {registers[SOURCE + 1][7:0], registers[SOURCE]} + 40'(beat) * BEAT_BYTES;
+    assign m_axi_awaddr = {registers[TARGET + 1][7:0], registers[TARGET]} + 40'(beat) * BEAT_BYTES;
+    assign m_axi_arlen = registers[FAULT][1] ? 255 : 0;
     assign m_axi_awlen = 0;
     assign m_axi_arsize = $clog2(BEAT_BYTES);
     assign m_axi_awsize = $clog2(BEAT_BYTES);
@@ -126,7 +127,7 @@ module triovit #(
             {busy, done, failed, asked, got, sent_address, sent_data} <= 0;
             beat <= 0;
         end else begin
-            if (s_axi_awready && s_axi_awaddr == 0 && s_axi_wdata[1]) {done, failed} <= 0;
+            if (s_axi_awready && s_axi_awaddr[7:2] == STATUS) {done, failed} <= 0;
             if (start) begin
                 busy <= 1;
                 beat <= 0;
@@ -156,7 +157,7 @@ module triovit #(
                 trace_mask <= beat == 0 ? '1 ^ L'(2) : '1;
                 trace_row_sum <= beat[0];
                 for (int i = 0; i < L * M; i++) trace_words[16*i +: 16] <= 16'(beat) * 16'd100 - 16'(i);
-                if (beat + 1 == registers[4]) begin
+                if (beat + 1 == registers[COUNT]) begin
                     busy <= 0;
                     done <= 1;
                 end

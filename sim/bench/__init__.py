@@ -1,0 +1,1 @@
+"""Simulation of the emitted Verilog: the bench, what runs it, and what reads its traces."""
