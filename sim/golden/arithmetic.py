@@ -4,7 +4,7 @@ Everything works element by element on NumPy integers. Intermediate values are i
 ``a * mult + 2^(s-1)`` with 43 signed bits and ``s <= SHIFT_MAX + 15 = 62``, which stays below 2^62.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from quant.contract import (
     THREE_BITS,
     ZERO_BITS,
 )
+from sim.golden.blocks import channel_blocks
 from triovit.errors import InternalError
 
 #: An integer array of any width.
@@ -178,6 +179,11 @@ class PostParameters:
         nothing = np.zeros_like(mult)
         return cls(bias=nothing, mult=mult, shift=shift, three=nothing, zero=nothing)
 
+    def of(self, channels: slice) -> "PostParameters":
+        """The constants of some channels."""
+        arrays = {name: getattr(self, name)[channels] for name in ("bias", "mult", "shift", "three", "zero")}
+        return replace(self, **arrays)
+
 
 def post_process(
     acc: Ints, post: PostParameters, *, residual: Ints | None = None, code: Ints | None = None, checked: bool = True
@@ -193,7 +199,7 @@ def post_process(
     residual
         int8, the shape of ``acc``; given if and only if ``post.residual`` is.
     code
-        0 .. 15, broadcasts against ``acc``: the divisor's code in attention's quotient.
+        0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the divisor's code in attention's quotient.
     checked
         Verify the range of the accumulators.
 
@@ -208,7 +214,21 @@ def post_process(
     """
     if (residual is None) != (post.residual is None):
         raise InternalError("a residual tensor and residual constants must come together")
+    if residual is not None and residual.shape != acc.shape:
+        raise InternalError(f"residual has shape {residual.shape}, the accumulators {acc.shape}")
+    stored = np.empty(acc.shape, np.int16 if post.logits else np.int8)
+    for block in channel_blocks(acc.shape):
+        stored[:, block] = _post_process_block(
+            acc[:, block],
+            post.of(block),
+            None if residual is None else residual[:, block],
+            None if code is None else code[:, block],
+            checked,
+        )
+    return stored
 
+
+def _post_process_block(acc: Ints, post: PostParameters, residual: Ints | None, code: Ints | None, checked: bool) -> Wide:
     def per_channel(values: Ints) -> Wide:
         return values.astype(np.int64).reshape(-1, *(1,) * (acc.ndim - 2))
 
@@ -220,13 +240,11 @@ def post_process(
         shift = shift + code
     t = sat(rs(a * per_channel(post.mult), shift), PRE_BITS)
     if post.logits:
-        return t.astype(np.int16)
+        return t
     if post.act == "hardswish":
         v = t * hardswish_gate(t, per_channel(post.three))
     elif post.residual is not None and residual is not None:
-        if residual.shape != acc.shape:
-            raise InternalError(f"residual has shape {residual.shape}, the accumulators {acc.shape}")
         v = t + (residual.astype(np.int64) - post.residual.zero) * post.residual.mult
     else:
         v = t
-    return sat(rs(v, post.out_shift) + per_channel(post.zero), ACT_BITS).astype(np.int8)
+    return sat(rs(v, post.out_shift) + per_channel(post.zero), ACT_BITS)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.golden.arithmetic import Ints, Wide, require_bits
+from sim.golden.blocks import channel_blocks
 from triovit.errors import InternalError
 
 _FLOAT32_EXACT = 1 << 24
@@ -113,13 +114,17 @@ def dw(x: NDArray[np.int8], weight: NDArray[np.int8], pad: int, stride: int) -> 
     batch, channels, *extents = x.shape
     kernel = weight.shape[-1]
     height, width = (output_extent(extent, stride) for extent in extents)
-    padded = pad_map(x, kernel // 2, np.full(channels, pad)).astype(np.int32)
+    padded = pad_map(x, kernel // 2, np.full(channels, pad))
     factors = weight.astype(np.int32)[..., None, None]
-    acc = np.zeros((batch, channels, height, width), np.int32)
-    for ky in range(kernel):
-        for kx in range(kernel):
-            acc += tap(padded, ky, kx, stride, height, width) * factors[:, ky, kx]
-    return acc.astype(np.int64)
+    acc = np.zeros((batch, channels, height, width), np.int64)
+    for block in channel_blocks(acc.shape):
+        source = padded[:, block].astype(np.int32)
+        total = np.zeros((batch, source.shape[1], height, width), np.int32)
+        for ky in range(kernel):
+            for kx in range(kernel):
+                total += tap(source, ky, kx, stride, height, width) * factors[block, ky, kx]
+        acc[:, block] = total
+    return acc
 
 
 def fc(x: NDArray[np.int8], weight: NDArray[np.int8]) -> Wide:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.golden import arithmetic
@@ -12,11 +12,15 @@ from sim.golden.arithmetic import PostParameters, Residual, post_process
 from tests.sim.golden import plain
 from triovit.errors import InternalError
 
+#: A busy machine may take its time.
+UNHURRIED = settings(deadline=None)
+
 
 def column(*values):
     return np.array(values, np.int64)
 
 
+@UNHURRIED
 @given(st.integers(-(2**43), 2**43 - 1), st.integers(0, 62))
 @example(-1, 1)
 @example(-3, 1)
@@ -36,6 +40,7 @@ def test_rs_by_hand(v, s, rounded):
     assert arithmetic.rs(column(v), s)[0] == rounded
 
 
+@UNHURRIED
 @given(st.integers(-(2**44), 2**44), st.sampled_from([8, 16, 27]))
 @example(128, 8)
 @example(127, 8)
@@ -45,6 +50,7 @@ def test_sat(v, bits):
     assert arithmetic.sat(column(v), bits).tolist() == [plain.sat(v, bits)]
 
 
+@UNHURRIED
 @given(st.integers(1, 2**53 - 1))
 @example(2**53 - 1)
 @example(1)
@@ -57,6 +63,7 @@ def test_msb_of_every_power_and_its_neighbours():
         assert arithmetic.msb(column(2**bit - 1, 2**bit, 2**bit + 1)).tolist() == [bit - 1, bit, bit]
 
 
+@UNHURRIED
 @given(st.integers(0, 2**20 - 1), st.integers(0, 20))
 @example(0, 0)
 @example(1, 0)
@@ -76,6 +83,7 @@ def test_log2_code_of_small_divisors():
     assert arithmetic.log2_code(np.arange(17), 0).tolist() == exponents
 
 
+@UNHURRIED
 @given(st.integers(0, 2**39 - 1), st.integers(-1, 1))
 @example(0, 0)
 def test_isqrt_around_random_numbers_and_squares(v, off):
@@ -91,6 +99,7 @@ def test_isqrt_just_below_the_largest_squares():
     assert (arithmetic.isqrt(roots * roots - 1) == roots - 1).all()
 
 
+@UNHURRIED
 @given(st.lists(st.integers(-128, 127), min_size=1))
 def test_relu(values):
     assert arithmetic.relu(np.array(values, np.int8)).tolist() == [max(v, 0) for v in values]
@@ -112,6 +121,7 @@ def parameters(channel, **rest):
     return PostParameters(**{name: column(value) for name, value in channel.items()}, **rest)
 
 
+@UNHURRIED
 @given(ACCUMULATOR, CHANNEL, st.integers(0, 31), st.sampled_from(["none", "hardswish"]))
 def test_post_processing_without_residual(acc, channel, out_shift, act):
     q = post_process(column([acc]), parameters(channel, act=act, out_shift=out_shift))
@@ -119,6 +129,7 @@ def test_post_processing_without_residual(acc, channel, out_shift, act):
     assert q.tolist() == [[plain.post(acc, 0, {k: [v] for k, v in channel.items()}, act=act, out_shift=out_shift)]]
 
 
+@UNHURRIED
 @given(ACCUMULATOR, CHANNEL, st.integers(0, 31), st.integers(-128, 127), st.integers(0, 2**15 - 1), st.integers(-512, 511))
 @example(2**25 - 1, {"bias": 2**25, "mult": 65535, "shift": 0, "three": 0, "zero": 511}, 0, 127, 2**15 - 1, -512)
 @example(-(2**25), {"bias": -(2**25), "mult": 65535, "shift": 0, "three": 0, "zero": -512}, 31, -128, 2**15 - 1, 511)
@@ -129,12 +140,14 @@ def test_post_processing_with_residual(acc, channel, out_shift, r, mult, zero):
     assert q.tolist() == [[plain.post(acc, 0, arrays, out_shift=out_shift, residual=(r, mult, zero))]]
 
 
+@UNHURRIED
 @given(ACCUMULATOR, CHANNEL, st.integers(0, 15))
 def test_post_processing_of_a_quotient(acc, channel, code):
     q = post_process(column([acc]), parameters(channel), code=np.array([[code]], np.uint8))
     assert q.tolist() == [[plain.post(acc, 0, {k: [v] for k, v in channel.items()}, code=code)]]
 
 
+@UNHURRIED
 @given(ACCUMULATOR, CHANNEL)
 def test_logits_are_the_intermediate_value(acc, channel):
     t = post_process(column([acc]), parameters(channel, logits=True))

@@ -9,6 +9,7 @@ import pytest
 
 from quant.artifact import Artifact
 from sim.compare import compare
+from sim.golden import blocks
 from sim.golden.model import GoldenModel
 from sim.golden.trace import Trace
 from tests.sim.golden.networks import pictures, plain_run, small_network
@@ -77,6 +78,18 @@ def test_keeping_only_the_output_holds_less_memory(network):
 
 def test_unchecked_mode_gives_the_same(network, trace):
     assert compare(trace, GoldenModel(network, checked=False).run(pictures())).equal
+
+
+@pytest.mark.parametrize("values", [1, 50, 200])
+def test_the_size_of_blocks_changes_nothing(network, trace, values, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK_VALUES", values)
+    assert compare(trace, GoldenModel(network).run(pictures())).equal
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 5, 9, 9), (1, 64, 112, 112), (0, 4, 2, 2), (1, 3, 500, 500)])
+def test_blocks_cover_every_channel_once(shape):
+    covered = [channel for block in blocks.channel_blocks(shape) for channel in range(shape[1])[block]]
+    assert covered == list(range(shape[1]))
 
 
 def test_no_pictures_give_no_results(network):
