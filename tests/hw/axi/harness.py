@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 
@@ -46,12 +47,12 @@ class Stalls:
 
 
 async def send(ctx, port, values: Iterable, stalls: Stalls, blocked: list | None = None) -> None:
-    """Put ``values`` on a stream; cycles in which the receiver was not ready are appended to ``blocked``."""
+    """Put ``values`` (plain integers: as raw bits) on a stream; refused ones are appended to ``blocked``, once a cycle."""
     for value in values:
         while stalls():
             await ctx.tick()
         ctx.set(port.valid, 1)
-        ctx.set(port.payload, value)
+        ctx.set(Value.cast(port.payload) if isinstance(value, int) else port.payload, value)
         while True:
             *_, ready = await ctx.tick().sample(port.ready)
             if ready:
