@@ -472,5 +472,5 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
-                values = Mux(task.dst == Buffer.DIV, code, q[slot][channel])
-                m.d.comb += self.trace_words[slot][channel].eq(Mux((task.dst == Buffer.O) & task.logits, t[slot][channel], values))
+                written = Mux(task.logits, t[slot][channel], q[slot][channel])
+                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, written))

@@ -51,7 +51,7 @@ class Workload:
             "slot": self.integer(0, 2), "act": act, "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
             "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128), "div_min": self.integer(0, 8),
-            "use_code": 0, **fixed,
+            "use_code": 0, "logits": 0, **fixed,
         }
 
     def param(self):
@@ -140,9 +140,7 @@ class Model:
         mask = result["mask"]
         if ordinary:
             mask &= sum((result["cg"] + (i >> split) < task["dst_cg_end"]) << i for i in range(lanes))
-        words = q
-        if dst is Buffer.O:
-            words = t
+        words = wide = t if task["logits"] else q
         if dst is Buffer.DIV:
             words = np.zeros_like(q)
             words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], task["div_min"])
@@ -157,7 +155,7 @@ class Model:
             out |= {
                 "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
                                   "rows": task["dst_rows"], "words": q.tolist()},
-                "write_dst": dst.value, "write_t": t.tolist(),
+                "write_dst": dst.value, "write_t": wide.tolist(),
             }
             if task["dst2_on"]:
                 out |= {"write2.base": task["dst2_base"], "write2_dst": task["dst2"].value}
@@ -319,7 +317,8 @@ def workloads(config, count, seed):
     work = Workload(config, seed)
     buffers = [Buffer.X, Buffer.Y, Buffer.D, Buffer.H]
     mat = [work.phase(count, opcode=Opcode.PW, dst=dst, act=act) for dst in buffers[:2] for act in Act]
-    mat += [work.phase(count, opcode=Opcode.PW, dst=Buffer.O, act=Act.NONE), *work.division(count), *work.division(count)]
+    mat += [work.phase(count, opcode=Opcode.PW, dst=Buffer.O, act=Act.NONE, logits=logits) for logits in (0, 1)]
+    mat += [*work.division(count), *work.division(count)]
     rmac = [work.phase(count, opcode=Opcode.DW, dst=dst, act=act) for dst in buffers[2:] for act in Act]
     rmac += [work.attention(count), work.attention(count), work.phase(count, opcode=Opcode.POOL, dst=Buffer.D, act=Act.NONE)]
     work.rng.shuffle(rmac)
