@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +39,16 @@ def triovit(capsys: pytest.CaptureFixture[str]) -> Run:
         return Result(int(left.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def artifact_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in network, quantized with a few pictures."""
+    from quant.checkpoints import load
+    from quant.data import digits
+    from quant.ptq.options import Options
+    from quant.quantize import quantize
+
+    path = tmp_path_factory.mktemp("artifact") / "digits"
+    quantize(load("digits"), digits().train[:8], Options(activations="minmax", weights="minmax", attention_pictures=4)).save(path)
+    return path
