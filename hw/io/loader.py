@@ -1,0 +1,213 @@
+"""The LOAD task: a picture from memory, unfolded for the stem convolution."""
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.axi.linear_reader import LinearReader
+from hw.axi.signature import AxiRead
+from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR
+from hw.control.dispatch import TaskSignature
+from hw.interfaces import PIXEL_BITS, write_layout
+from hw.io.gearbox import CHANNELS, PAIR_BYTES, PixelGearbox
+from quant.contract import ACT_BITS
+
+#: Rows and columns of the stem's kernel.
+KERNEL = 3
+#: Rows of the line buffer: three in use and one being filled.
+LINES = 4
+
+
+class Loader(wiring.Component):
+    """Reads ``h_in x w_in`` pixels, and writes for each output pixel of a 3x3 stride-2 convolution its 27 inputs.
+
+    The picture is uint8, rows without padding, channels interleaved; a value ``u`` becomes ``u - 128``. Output pixel
+    ``p = yo * w_out + xo`` gets the values ``(kx * 3 + ky) * 3 + c``, in words of ``m``: channel groups 0 .. ``groups - 1`` at
+    ``dst_base`` with ``dst_rows`` rows each, bank skew 0 (one pixel slot), ``l`` channel groups a write. Outside the picture
+    the values are ``task.pad``, in the last word the rest is 0. ``w_in`` is even and ``stride`` 2; ``h_in`` may be odd.
+
+    Two pixels a cycle come in (less one cycle a beat); an output pixel takes ``ceil(groups / l)`` cycles. A row is unfolded while
+    the next ones come in, so a picture takes about ``h_in * w_in / 2`` cycles.
+
+    Members
+    -------
+    unit : In(TaskSignature)
+        The task; ``busy`` falls after the last write was taken.
+    address : In
+        Byte address of the picture, a multiple of a beat.
+    write : Out(stream of write_layout)
+        Writes of the destination buffer, which may have other users.
+    axi, cancel, error, reading :
+        The bus, and ``cancel``, ``error`` and ``busy`` of the reader (:class:`hw.axi.linear_reader.LinearReader`).
+    beat : Out(1)
+        Strobe: a beat of the picture was taken.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        #: Channel groups of an unfolded pixel.
+        self.groups = -(-KERNEL * KERNEL * CHANNELS // config.m)
+        super().__init__({
+            "unit": In(TaskSignature()),
+            "address": In(config.axi_address_bits),
+            "write": Out(stream.Signature(write_layout(config))),
+            "axi": Out(AxiRead(config)),
+            "cancel": In(1),
+            "error": Out(1),
+            "reading": Out(1),
+            "beat": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        """Reader, gearbox, line buffer (filling side and unfolding side), and the writes."""
+        m = Module()
+        config = self._config
+        m.submodules.reader = reader = LinearReader(config)
+        m.submodules.gearbox = gearbox = PixelGearbox(config)
+        wiring.connect(m, reader.axi, wiring.flipped(self.axi))
+        wiring.connect(m, reader.o, gearbox.i)
+        m.d.comb += [
+            reader.address.eq(self.address),
+            reader.cancel.eq(self.cancel),
+            self.error.eq(reader.error),
+            self.reading.eq(reader.busy),
+            self.beat.eq(reader.o.valid & reader.o.ready),
+        ]
+
+        task = Signal(DESCRIPTOR)
+        pixels = Signal(DESCRIPTOR["h_in"].width + DESCRIPTOR["w_in"].width)
+        m.d.comb += reader.beats.eq((pixels * CHANNELS + config.beat_bytes - 1) >> ceil_log2(config.beat_bytes))
+        active, finished = Signal(), Signal()
+        m.d.comb += self.unit.busy.eq(active)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += gearbox.clear.eq(1)
+                with m.If(self.unit.start):
+                    m.d.sync += [task.eq(self.unit.task), active.eq(1)]
+                    m.next = "SIZE"
+            with m.State("SIZE"):
+                m.d.comb += gearbox.clear.eq(1)
+                m.d.sync += pixels.eq(task.h_in * task.w_in)
+                m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += reader.start.eq(1)
+                m.next = "WORK"
+            with m.State("WORK"), m.If(finished):
+                m.d.sync += active.eq(0)
+                m.next = "IDLE"
+        idle = Signal()
+        m.d.comb += idle.eq(~active)
+
+        # Filling side: the line buffer's row y is memory y mod 4; a word is a pair of pixels.
+        pairs = config.max_picture_width // 2
+        row_pairs = Signal(range(pairs + 1))
+        m.d.comb += row_pairs.eq(task.w_in >> 1)
+        y_in, x_in = Signal(range((1 << DESCRIPTOR["h_in"].width) + LINES)), Signal(range(pairs))
+        y_out, x_out = Signal(DESCRIPTOR["h_in"].width), Signal(range(pairs))
+        fill, last_pair = Signal(), Signal()
+        sign_flip = Const(int.from_bytes(bytes([1 << (ACT_BITS - 1)] * PAIR_BYTES), "little"), 8 * PAIR_BYTES)
+        m.d.comb += [
+            # Row 2 * y_out - 1 is the oldest in use; it must not be overwritten.
+            gearbox.o.ready.eq(active & (y_in < task.h_in) & (y_in <= 2 * y_out + LINES - 2)),
+            fill.eq(gearbox.o.valid & gearbox.o.ready),
+            last_pair.eq(x_in == row_pairs - 1),
+        ]
+        with m.If(fill):
+            m.d.sync += x_in.eq(Mux(last_pair, 0, x_in + 1))
+            with m.If(last_pair):
+                m.d.sync += y_in.eq(y_in + 1)
+
+        # Unfolding side: issue a column, receive it a cycle later, hold it while it is written. ``move`` steps all three.
+        issue, move, in_row = Signal(), Signal(), Signal()
+        top_row = Signal(range(2 << DESCRIPTOR["h_in"].width))
+        last_column, end = Signal(), Signal()
+        m.d.comb += [
+            top_row.eq(2 * y_out),
+            # The rows of the kernel are there: up to 2 * y_out + 1, or the picture's last.
+            in_row.eq((y_in > top_row + 1) | (y_in == task.h_in)),
+            issue.eq(active & in_row & ~end),
+            last_column.eq(x_out == row_pairs - 1),
+        ]
+        with m.If(issue & move):
+            m.d.sync += x_out.eq(Mux(last_column, 0, x_out + 1))
+            with m.If(last_column):
+                m.d.sync += y_out.eq(y_out + 1)
+                with m.If(top_row + 2 >= task.h_in):
+                    m.d.sync += end.eq(1)
+
+        columns = []
+        for line in range(LINES):
+            memory = Memory(shape=unsigned(8 * PAIR_BYTES), depth=pairs, init=[])
+            m.submodules[f"line_{line}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.addr.eq(x_in),
+                write.data.eq(gearbox.o.payload ^ sign_flip),
+                write.en.eq(fill & (y_in[:ceil_log2(LINES)] == line)),
+                read.addr.eq(x_out),
+                read.en.eq(move),
+            ]
+            columns.append(read.data)
+
+        read_valid, read_first, read_phase = Signal(), Signal(), Signal(range(LINES))
+        inside = Signal(KERNEL)
+        with m.If(move):
+            m.d.sync += [
+                read_valid.eq(issue),
+                read_first.eq(x_out == 0),
+                # Memory of the kernel's top row, 2 * y_out - 1.
+                read_phase.eq(top_row[:ceil_log2(LINES)] - 1),
+                inside.eq(Cat(y_out != 0, 1, top_row + 1 < task.h_in)),
+            ]
+
+        # A kernel row's pair, and the pixel to its left: the second of the pair before.
+        pad = Cat(task.pad)
+        unfolded = []
+        for ky in range(KERNEL):
+            pair, left = Signal(8 * PAIR_BYTES, name=f"pair_{ky}"), Signal(8 * CHANNELS, name=f"left_{ky}")
+            chosen = Signal(range(LINES), name=f"line_of_{ky}")
+            m.d.comb += chosen.eq(read_phase + ky)
+            m.d.comb += pair.eq(Mux(inside[ky], Array(columns)[chosen], pad.replicate(2)))
+            with m.If(move & read_valid):
+                m.d.sync += left.eq(pair[8 * CHANNELS:])
+            unfolded.append(Cat(Mux(read_first, pad, left), pair))
+
+        # Held: one output pixel, written in parts of l channel groups.
+        parts = -(-self.groups // config.l)
+        held_valid = Signal()
+        held = Signal(8 * config.m * config.l * parts)
+        part = Signal(range(max(2, parts)))
+        pixel = Signal(PIXEL_BITS)
+        taken, last_part = Signal(), Signal()
+        m.d.comb += [
+            last_part.eq(part == parts - 1),
+            taken.eq(self.write.valid & self.write.ready),
+            move.eq(~held_valid | (taken & last_part)),
+            self.write.valid.eq(held_valid),
+        ]
+        with m.If(move):
+            m.d.sync += held_valid.eq(read_valid)
+            m.d.sync += held.eq(Cat(row[8 * CHANNELS * kx:8 * CHANNELS * (kx + 1)] for kx in range(KERNEL) for row in unfolded))
+        with m.If(taken):
+            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+            with m.If(last_part):
+                m.d.sync += pixel.eq(pixel + 1)
+        m.d.comb += finished.eq(end & ~read_valid & ~held_valid)
+
+        out = self.write.payload
+        masks = [sum(1 << slot for slot in range(config.l) if index * config.l + slot < self.groups) for index in range(parts)]
+        m.d.comb += [
+            out.mask.eq(Array(Const(mask, config.l) for mask in masks)[part]),
+            out.px.eq(pixel),
+            out.cg.eq(part * config.l),
+            out.split.eq(0),
+            out.base.eq(task.dst_base),
+            out.rows.eq(task.dst_rows),
+            out.words.eq(held.word_select(part, 8 * config.m * config.l)),
+        ]
+        with m.If(idle):
+            m.d.sync += [signal.eq(0) for signal in (y_in, x_in, y_out, x_out, end, part, pixel, read_valid, held_valid)]
+        return m

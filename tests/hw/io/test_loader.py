@@ -1,0 +1,126 @@
+"""The loader against the unfolding written down in NumPy-free Python."""
+
+import random
+
+import pytest
+
+from hw.config import TOY, ZCU102, AcceleratorConfig
+from hw.control.descriptor import Buffer, Opcode, pack
+from hw.io.loader import Loader
+from tests.hw.axi.axi_memory import AxiMemory
+from tests.hw.axi.harness import Stalls, simulate
+
+ADDRESS = 4096 - 64
+CHANNELS = 3
+
+
+def unfold(picture: bytes, height: int, width: int, pad: tuple[int, int, int]) -> list[list[int]]:
+    """The 27 values of each output pixel."""
+    def value(y: int, x: int, c: int) -> int:
+        if not (0 <= y < height and 0 <= x < width):
+            return pad[c]
+        return picture[(y * width + x) * CHANNELS + c] - 128
+
+    return [
+        [value(2 * yo + ky - 1, 2 * xo + kx - 1, c) for kx in range(3) for ky in range(3) for c in range(CHANNELS)]
+        for yo in range(-(-height // 2)) for xo in range(width // 2)
+    ]
+
+
+async def give(ctx, dut: Loader, height: int, width: int, pad: tuple[int, int, int], base: int) -> None:
+    blob = pack({
+        "opcode": Opcode.LOAD, "h_in": height, "w_in": width, "w_out": width // 2, "stride": 2, "dst": Buffer.D, "dst_base": base,
+        "dst_rows": 77, "pad": sum((value & 0xFF) << 8 * c for c, value in enumerate(pad)),
+    })
+    ctx.set(dut.unit.task.as_value(), int.from_bytes(blob, "little"))
+    ctx.set(dut.unit.start, 1)
+    await ctx.tick()
+    ctx.set(dut.unit.start, 0)
+    ctx.set(dut.unit.task.as_value(), 0)
+    assert ctx.get(dut.unit.busy)
+
+
+async def collect(ctx, dut: Loader, config: AcceleratorConfig, stalls: Stalls, base: int) -> dict[tuple[int, int], list[int]]:
+    """The words written until busy falls, by pixel and channel group."""
+    written: dict[tuple[int, int], list[int]] = {}
+    held = None
+    while ctx.get(dut.unit.busy):
+        ready = not stalls()
+        ctx.set(dut.write.ready, ready)
+        *_, valid, out = await ctx.tick().sample(dut.write.valid, dut.write.payload)
+        if held is not None:
+            assert valid and out == held
+        held = out if valid and not ready else None
+        if valid and ready:
+            assert (out.split, out.base, out.rows) == (0, base, 77)
+            for slot in range(config.l):
+                if out.mask >> slot & 1:
+                    key = out.px, out.cg + slot
+                    assert key not in written
+                    written[key] = [out.words[slot][channel] for channel in range(config.m)]
+    return written
+
+
+@pytest.mark.parametrize("config", [TOY, ZCU102])
+@pytest.mark.parametrize("stalled", ["writes", "bus", "both"])
+def test_pictures_are_unfolded(config, stalled):
+    rng = random.Random(5)
+    dut = Loader(config)
+    memory = AxiMemory(dut.axi, bytearray(rng.randbytes(1 << 15)), rate=0.02 if stalled == "writes" else 0.9)
+    stalls = Stalls(6, 0.02 if stalled == "bus" else 0.5)
+
+    async def testbench(ctx):
+        for height, width, base in ((8, 8, 0), (7, 12, 100), (1, 2, 5), (2, 64, 3), (33, 6, 0), (24, 40, 9)):
+            pad = tuple(rng.randint(-128, 127) for _ in range(CHANNELS))
+            picture = bytes(memory.memory[ADDRESS:ADDRESS + height * width * CHANNELS])
+            ctx.set(dut.address, ADDRESS)
+            await give(ctx, dut, height, width, pad, base)
+            written = await collect(ctx, dut, config, stalls, base)
+            assert ctx.get(dut.reading) == 0
+            expected = {}
+            for pixel, values in enumerate(unfold(picture, height, width, pad)):
+                padded = values + [0] * (dut.groups * config.m - len(values))
+                for group in range(dut.groups):
+                    expected[pixel, group] = padded[group * config.m:(group + 1) * config.m]
+            assert written == expected
+
+    simulate(dut, testbench, background=memory.reading())
+    assert stalls.count > (0 if stalled == "bus" else 50)
+    assert memory.stalls["r"].count > (0 if stalled == "writes" else 50)
+
+
+def test_a_picture_takes_half_a_cycle_a_pixel():
+    dut, height, width = Loader(ZCU102), 32, 64
+    memory = AxiMemory(dut.axi, bytearray(1 << 15), rate=0)
+    cycles = 0
+
+    async def testbench(ctx):
+        nonlocal cycles
+        ctx.set(dut.write.ready, 1)
+        ctx.set(dut.address, ADDRESS)
+        await give(ctx, dut, height, width, (0, 0, 0), 0)
+        while ctx.get(dut.unit.busy):
+            await ctx.tick()
+            cycles += 1
+
+    simulate(dut, testbench, background=memory.reading())
+    assert cycles < height * width / 2 * (1 + 6 / ZCU102.beat_bytes) + width + 40
+
+
+def test_errors_and_cancel_reach_the_reader():
+    dut = Loader(TOY)
+    memory = AxiMemory(dut.axi, bytearray(1 << 15), bad=(ADDRESS + 64,))
+
+    async def testbench(ctx):
+        ctx.set(dut.write.ready, 1)
+        ctx.set(dut.address, ADDRESS)
+        await give(ctx, dut, 64, 64, (0, 0, 0), 0)
+        while not ctx.get(dut.error):
+            await ctx.tick()
+        ctx.set(dut.cancel, 1)
+        await ctx.tick()
+        while ctx.get(dut.reading):
+            await ctx.tick()
+        assert memory.idle
+
+    simulate(dut, testbench, background=memory.reading())
