@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 python=$(sh requirements/system.sh)
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+# One that was left half-made, or whose Python has gone, is made anew.
+.venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 rm -f .venv/stamp-*
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --require-virtualenv --no-input "$@"; }

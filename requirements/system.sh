@@ -7,7 +7,7 @@ set -eu
 
 say() { echo "$*" >&2; }
 
-recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
 # The named Python, or the first recent one.
 python() {
