@@ -12,7 +12,6 @@ Fields that are not listed are ignored.
 """
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,11 @@ from triovit.errors import UserError
 
 _REMEDY = "simulate the network again"
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _drawable(value: float) -> bool:
+    """Neither infinite, nor no number, nor a whole number beyond what a float holds."""
+    return -1e300 < value < 1e300
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class _Fields:
             raise self.fail(name, "is missing")
         value = self._value[name]
         accepted = type(value) is kind or (kind is float and type(value) is int)
-        if not accepted or (kind is float and not math.isfinite(value)):
+        if not accepted or (kind is float and not _drawable(value)):
             raise self.fail(name, f"must be {_WORDS[kind]}")
         return value
 
@@ -139,7 +143,7 @@ class _Fields:
     def numbers(self, name: str) -> tuple[float, ...]:
         """A list of finite numbers."""
         values = self.get(name, list)
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        if not all(type(value) in (int, float) and _drawable(value) for value in values):
             raise self.fail(name, "must be a list of numbers")
         return tuple(map(float, values))
 

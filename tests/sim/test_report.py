@@ -1,5 +1,6 @@
 """The report's file and its page."""
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -10,6 +11,7 @@ import pytest
 from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, read_report, write_report
 from sim.report.charts import nice_ticks, range_panels, timeline
 from triovit.errors import UserError
+from triovit.files import write_json
 
 FILE = {
     "network": "digits",
@@ -61,6 +63,11 @@ def test_reading_a_report(tmp_path):
     assert read(tmp_path, FILE) == DATA
 
 
+def test_what_is_written_is_read(tmp_path):
+    write_json(tmp_path / "report.json", dataclasses.asdict(DATA))
+    assert read_report(tmp_path / "report.json") == DATA
+
+
 def test_accuracies_may_be_unknown(tmp_path):
     data = read(tmp_path, {**FILE, "float_accuracy": None, "int_accuracy": None, "layers": [], "timeline": [], "ranges": []})
     assert (data.float_accuracy, data.int_accuracy, data.cycles) == (None, None, 0)
@@ -76,6 +83,7 @@ def test_accuracies_may_be_unknown(tmp_path):
         (["bit_exact"], 1, "field bit_exact must be true or false"),
         (["int_accuracy"], 98.5, "field int_accuracy is 98.5, and must lie in 0..1"),
         (["int_accuracy"], float("nan"), "field int_accuracy must be a number"),
+        (["float_accuracy"], 10**400, "field float_accuracy must be a number"),
         (["layers"], {}, "field layers must be a list"),
         (["layers", 1], 7, "layers[1] is not an object"),
         (["layers", 0, "cycles"], 1.5, "layers[0]: field cycles must be a whole number"),
