@@ -97,7 +97,7 @@ def _check_compiler() -> Check:
     if not compiler:
         return Check("C++ compiler", needed, "", False, remedy)
     macros = _answer("sh", "-c", f'echo "__clang_major__ __GNUC__" | {compiler} -E -P -x c++ -')
-    clang, gnu = (macros.split() + ["", ""])[:2]
+    clang, gnu = [*macros.split(), "", ""][:2]
     good = int(clang) >= MIN_CLANG[0] if clang.isdigit() else gnu.isdigit() and int(gnu) >= MIN_GXX[0]
     version = clang if clang.isdigit() else gnu
     return Check("C++ compiler", needed, f"{compiler} {version}", good, "" if good else remedy)
@@ -128,13 +128,15 @@ def _check_zlib() -> Check:
     """FST waveforms link against zlib; its header is looked for by compiling one line."""
     needed, remedy = "optional: FST waveforms", "apt install zlib1g-dev"
     compiler = _compiler()
-    found = _answer("sh", "-c", f"echo '#include <zlib.h>\nZLIB_VERSION' | {compiler} -E -P -x c++ - | tail -n 1") if compiler else ""
+    script = f"printf '#include <zlib.h>\\nZLIB_VERSION\\n' | {compiler} -E -P -x c++ - | tail -n 1"
+    found = _answer("sh", "-c", script) if compiler else ""
     return Check("zlib", needed, found.strip('"'), bool(found), "" if found else remedy)
 
 
 def _simulation() -> list[Check]:
     cocotb = next(entry for entry in PACKAGES if entry[0] == "cocotb")
-    return [_check_verilator(), _check_compiler(), _check_program("make", "make"), _check_program("perl", "perl"), _check_package(*cocotb)]
+    programs = [_check_program(name, name) for name in ("make", "perl")]
+    return [_check_verilator(), _check_compiler(), *programs, _check_package(*cocotb)]
 
 
 def checks() -> list[Check]:

@@ -44,18 +44,21 @@ def _elements(records: NDArray[np.void], tag: int, dst: int, row_sum: bool | Non
     )
 
 
-def tensor(records: NDArray[np.void], tag: int, dst: int, channels: int, pixels: int, *, row_sum: bool | None = None) -> Tensor:
+def tensor(
+    records: NDArray[np.void], tag: int, dst: int, channels: int, pixels: int, *, row_sum: bool | None = None
+) -> Tensor:
     """The tensor that layer ``tag`` wrote to buffer ``dst``.
 
     Parameters
     ----------
     records
-        Writes, as :func:`sim.bench.records.read_writes` returns them. Slot ``i`` of a write is pixel ``px + i % lp`` and channel
-        group ``cg + i // lp``, where ``lp = 2^split``.
+        Writes, as :func:`sim.bench.records.read_writes` returns them. Slot ``i`` of a write is pixel ``px + i % lp`` and
+        channel group ``cg + i // lp``, where ``lp = 2^split``.
     tag, dst
         Index of the layer in the artifact and number of the buffer.
     channels, pixels
-        Size of the tensor. What lies outside (the padding of the last word) is left out; :func:`strays` counts what should not exist.
+        Size of the tensor. What lies outside (the padding of the last word) is left out; :func:`strays` counts what should
+        not exist.
     row_sum
         Only writes that are (not) row sums; both if None.
     """

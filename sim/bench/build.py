@@ -43,7 +43,9 @@ class BuildSpec:
             raise UserError(f"the simulated DRAM has {self.dram_bytes} bytes, and must have a power of two of at least 4096")
 
     @classmethod
-    def for_config(cls, config: AcceleratorConfig, sources: tuple[Path, ...], *, dram_bytes: int = 1 << 26, waves: str = "") -> "BuildSpec":
+    def for_config(
+        cls, config: AcceleratorConfig, sources: tuple[Path, ...], *, dram_bytes: int = 1 << 26, waves: str = ""
+    ) -> "BuildSpec":
         """The build for an accelerator of this configuration."""
         return cls(sources, config.beat_bytes, config.l, config.m, config.axi_address_bits, dram_bytes=dram_bytes, waves=waves)
 

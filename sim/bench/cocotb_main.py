@@ -69,6 +69,8 @@ def _drive(driver: Driver, runs: list[dict[str, int]]) -> dict[str, Any]:
             reports.append(driver.run(**arguments))
         except BusError as error:
             return {"reports": reports, "bus_error": str(error)}
+        if not reports[-1]["irq"]:
+            break
     return {"reports": reports, "bus_error": ""}
 
 

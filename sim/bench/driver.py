@@ -67,7 +67,8 @@ class Driver:
         return [name for name, register in self._map.items() if register["fields"].get("value", {}).get("access") == "read only"]
 
     def run(
-        self, *, program: int, program_count: int, weights: int, weights_beats: int, picture: int, output: int, watchdog: int | None = None
+        self, *, program: int, program_count: int, weights: int, weights_beats: int, picture: int, output: int,
+        watchdog: int | None = None,
     ) -> dict[str, int]:
         """Run a program once and wait for its end.
 
@@ -83,9 +84,11 @@ class Driver:
         Returns
         -------
         dict
-            ``irq``, the fields of STATUS and of ERROR (``error_code``, ``error_index``), and every counter by its name in lower case.
+            ``irq``, the fields of STATUS and of ERROR (``error_code``, ``error_index``), and every counter by its name in
+            lower case.
         """
-        for name, address in (("PROGRAM_ADDR", program), ("WEIGHTS_ADDR", weights), ("INPUT_ADDR", picture), ("OUTPUT_ADDR", output)):
+        places = {"PROGRAM_ADDR": program, "WEIGHTS_ADDR": weights, "INPUT_ADDR": picture, "OUTPUT_ADDR": output}
+        for name, address in places.items():
             self.write_address(name, address)
         self.write("PROGRAM_COUNT", program_count)
         self.write("WEIGHTS_BEATS", weights_beats)

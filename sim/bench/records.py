@@ -22,7 +22,7 @@ def write_dtype(l: int, m: int) -> np.dtype:  # noqa: E741 - the paper's letter
 
 
 class Interval(NamedTuple):
-    """A unit was busy from cycle ``start`` to before ``end``, with the task of layer ``tag`` (-1 if none was dispatched to it)."""
+    """A unit was busy from ``start`` to before ``end`` with a task of layer ``tag`` (-1 if none was dispatched to it)."""
 
     unit: Unit
     tag: int

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.control.descriptor import Unit
 from sim.bench import records
-from sim.bench.build import CACHE, TOP, Built, BuildSpec, build, tool_environment, tool_failure
+from sim.bench.build import CACHE, TOP, BuildSpec, Built, build, tool_environment, tool_failure
 from triovit.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +108,7 @@ class RunResult:
 
     def where(self) -> str:
         """One line that says where the accelerator stood at the end."""
-        units = [unit.name or "" for unit in records.Unit if self.busy & unit]
+        units = [unit.name or "" for unit in Unit if self.busy & unit]
         task = "nothing was dispatched" if self.last_tag is None else f"the last task dispatched was of layer {self.last_tag}"
         return f"{self.outcome.value} at cycle {self.cycles}: {task}; busy: {', '.join(units) or 'none'}"
 
@@ -127,8 +128,8 @@ def simulate(spec: BuildSpec, job: Job, *, cache: Path = CACHE, directory: Path 
     Raises
     ------
     UserError
-        A tool is missing, the build failed, the job does not fit, or the simulator crashed. A run that hangs is no error but an
-        :class:`Outcome`.
+        A tool is missing, the build failed, the job does not fit, or the simulator crashed. A run that hangs is no error
+        but an :class:`Outcome`.
     """
     _check(spec, job)
     built = build(spec, cache)
@@ -149,15 +150,15 @@ def _check(spec: BuildSpec, job: Job) -> None:
     if needed > spec.dram_bytes:
         raise UserError(f"the job needs {needed} bytes of DRAM, and the simulated one has {spec.dram_bytes}; raise dram_bytes")
     if job.output_address % spec.beat_bytes:
-        raise UserError(f"the output address {job.output_address:#x} must be a multiple of {spec.beat_bytes}, the bytes of a beat")
+        raise UserError(f"the output address {job.output_address:#x} must be a multiple of {spec.beat_bytes} (a beat)")
     if job.waves and not spec.waves:
         raise UserError("this simulator was built without waveforms; build it with waves set to fst or vcd")
 
 
 def _plusargs(spec: BuildSpec, job: Job) -> list[str]:
     options = {
-        "memory": "memory.bin", "latency": job.latency, "stall": job.stall, "seed": job.seed, "patience": job.patience, "limit": job.limit,
-        "dump_start": job.output_address, "dump_bytes": job.output_bytes,
+        "memory": "memory.bin", "latency": job.latency, "stall": job.stall, "seed": job.seed,
+        "patience": job.patience, "limit": job.limit, "dump_start": job.output_address, "dump_bytes": job.output_bytes,
         "read_error": job.read_error, "write_error": job.write_error,
     }
     return [f"+{name}={value}" for name, value in options.items() if value is not None]
@@ -171,7 +172,8 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
     log = directory / "simulation.log"
     beats = -(-len(job.memory) // spec.beat_bytes)
     (directory / "memory.bin").write_bytes(job.memory.ljust(beats * spec.beat_bytes, b"\0"))
-    (directory / "job.json").write_text(json.dumps({"registers": dict(job.registers), "runs": [dict(run) for run in job.runs]}))
+    settings = {"registers": dict(job.registers), "runs": [dict(run) for run in job.runs]}
+    (directory / "job.json").write_text(json.dumps(settings))
     (directory / RESULT).unlink(missing_ok=True)
     waves = ["--trace-file", str(job.waves.resolve())] if job.waves else []
     with tool_environment(), _importable():
@@ -181,7 +183,8 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
         try:
             runner.test(
                 test_module="sim.bench.cocotb_main", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
-                build_dir=built.directory, test_dir=directory, plusargs=_plusargs(spec, job), test_args=waves, waves=bool(job.waves),
+                build_dir=built.directory, test_dir=directory,
+                plusargs=_plusargs(spec, job), test_args=waves, waves=bool(job.waves),
                 extra_env={JOB: str(directory / "job.json"), "COCOTB_ANSI_OUTPUT": "0"},
                 results_xml=str(directory / "results.xml"), log_file=log,
             )
@@ -193,7 +196,7 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
 
 
 @contextmanager
-def _importable() -> Any:
+def _importable() -> Iterator[None]:
     """Python in the simulator imports from the same places, and this package wherever it lies."""
     before = list(sys.path)
     sys.path[:] = [str(ROOT), *(str(Path(entry).resolve()) for entry in before)]
@@ -219,7 +222,8 @@ def _collect(built: Built, spec: BuildSpec, job: Job, directory: Path, result: d
         intervals=records.busy_intervals(events, counters["cycles"]),
         output=(directory / "output.bin").read_bytes()[: job.output_bytes],
         channels={
-            name: Channel(counters[f"count_{name}"], counters[f"stalled_{name}"], counters.get(f"held_{name}", 0)) for name in CHANNELS
+            name: Channel(counters[f"count_{name}"], counters[f"stalled_{name}"], counters.get(f"held_{name}", 0))
+            for name in CHANNELS
         },
         violations=(directory / "rules.txt").read_text().splitlines(),
         last_tag=counters["last_tag"] if counters["dispatched"] else None,

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hw.control.descriptor import Unit
 from sim import toolchain
 from sim.bench.assemble import tensor
-from sim.bench.build import BuildSpec, build
-from sim.bench.records import Unit
+from sim.bench.build import BuildSpec, build, tool_environment
 from sim.bench.runner import Job, Outcome, simulate
 from triovit.errors import UserError
 
@@ -18,12 +18,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 BEATS, SOURCE, TARGET, BEAT = 24, 0x1000, 0x3000, 16
+OUTPUT = BEATS * BEAT - 5
 HANG, PAGE, DEAF = 1, 2, 4
 
 
 def _register(index, /, **fields):
     fields = fields or {"value": (0, 32, "read, write")}
-    return {"offset": 4 * index, "fields": {name: {"low": low, "bits": bits, "access": access} for name, (low, bits, access) in fields.items()}}
+    places = {name: {"low": low, "bits": bits, "access": access} for name, (low, bits, access) in fields.items()}
+    return {"offset": 4 * index, "fields": places}
 
 
 REGISTERS = {
@@ -32,7 +34,8 @@ REGISTERS = {
     "ERROR": _register(2, code=(0, 4, "read only"), index=(16, 16, "read only")),
     "PROGRAM_ADDR_LO": _register(3), "PROGRAM_ADDR_HI": _register(4), "PROGRAM_COUNT": _register(5),
     "WEIGHTS_ADDR_LO": _register(6), "WEIGHTS_ADDR_HI": _register(7), "WEIGHTS_BEATS": _register(8),
-    "INPUT_ADDR_LO": _register(9), "INPUT_ADDR_HI": _register(10), "OUTPUT_ADDR_LO": _register(11), "OUTPUT_ADDR_HI": _register(12),
+    "INPUT_ADDR_LO": _register(9), "INPUT_ADDR_HI": _register(10),
+    "OUTPUT_ADDR_LO": _register(11), "OUTPUT_ADDR_HI": _register(12),
     "CYCLES": _register(15, value=(0, 32, "read only")),
 }
 
@@ -48,12 +51,14 @@ def _memory():
 
 
 def _job(*runs, **changes):
-    settings = {"memory": _memory(), "runs": runs or (_run(),), "registers": REGISTERS, "output_address": TARGET, "output_bytes": BEATS * BEAT - 5}
+    settings = {
+        "memory": _memory(), "runs": runs or (_run(),), "registers": REGISTERS, "output_address": TARGET, "output_bytes": OUTPUT,
+    }
     return Job(**(settings | changes))
 
 
 def _expected():
-    return ((np.frombuffer(_memory(), np.uint8)[SOURCE : SOURCE + BEATS * BEAT] + 1) & 255).astype(np.uint8).tobytes()[: BEATS * BEAT - 5]
+    return (np.frombuffer(_memory(), np.uint8)[SOURCE : SOURCE + OUTPUT] + np.uint8(1)).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +125,9 @@ def test_outside_dram_is_an_error(spec, cache):
 
 
 def test_the_watchdog_ends_a_hang_and_says_where_it_stood(spec, cache):
-    result = simulate(spec, _job(_run(HANG), patience=500), cache=cache)
+    result = simulate(spec, _job(_run(HANG), _run(), patience=500), cache=cache)
     assert result.outcome is Outcome.STUCK
+    assert len(result.reports) == 1
     assert (result.last_tag, result.busy, result.reports[0]["irq"]) == (7, Unit.MAT | Unit.RMAC, 0)
     assert result.cycles < 3000
     assert result.where() == f"stuck at cycle {result.cycles}: the last task dispatched was of layer 7; busy: MAT, RMAC"
@@ -150,8 +156,8 @@ def test_traces_become_tensors(smooth):
     assert len(smooth.writes) == 2 * BEATS
     assert smooth.dispatches["tag"].tolist() == [7, 7]
     assert smooth.dispatches["value"].tolist() == [Unit.MAT, Unit.MAT]
-    first = smooth.writes[1]
-    assert (first["tag"], first["dst"], first["px"], first["cg"], first["mask"], first["split"], first["row_sum"]) == (7, 3, 2, 4, 15, 1, 1)
+    second = smooth.writes[1]
+    assert [int(second[name]) for name in ("tag", "dst", "px", "cg", "mask", "split", "row_sum")] == [7, 3, 2, 4, 15, 1, 1]
     result = tensor(smooth.writes, 7, 3, 24, 2 * BEATS)
     assert not result.written[:16].any()
     assert not result.written[16:20, 1].any()
@@ -185,14 +191,8 @@ def test_a_build_is_reused_until_a_source_changes(spec, cache, tmp_path, smooth)
     assert build(spec, cache).directory == smooth.built.directory
     changed = tmp_path / "standin.sv"
     changed.write_text(spec.sources[0].read_text() + "// changed\n")
-    with toolchain_paths():
+    with tool_environment():
         assert BuildSpec((changed,), BEAT, 4, 4, dram_bytes=spec.dram_bytes).key() != spec.key()
-
-
-def toolchain_paths():
-    from sim.bench.build import tool_environment
-
-    return tool_environment()
 
 
 def test_a_failed_build_names_its_first_error_and_keeps_the_log(cache, tmp_path):
