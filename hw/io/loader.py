@@ -32,10 +32,17 @@ class Loader(wiring.Component):
     Two pixels a cycle come in (less one cycle a beat); an output pixel takes ``ceil(groups / l)`` cycles. A row is unfolded while
     the next ones come in, so a picture takes about ``h_in * w_in / 2`` cycles.
 
+    Parameters
+    ----------
+    config :
+        Sizes.
+    write_latency :
+        Cycles after a write from which a read of the destination sees it.
+
     Members
     -------
     unit : In(TaskSignature)
-        The task; ``busy`` falls after the last write was taken.
+        The task; ``busy`` falls when the last write can be read.
     address : In
         Byte address of the picture, a multiple of a beat.
     write : Out(stream of write_layout)
@@ -46,8 +53,8 @@ class Loader(wiring.Component):
         Strobe: a beat of the picture was taken.
     """
 
-    def __init__(self, config: AcceleratorConfig):
-        self._config = config
+    def __init__(self, config: AcceleratorConfig, write_latency: int = 1):
+        self._config, self._write_latency = config, write_latency
         #: Channel groups of an unfolded pixel.
         self.groups = -(-KERNEL * KERNEL * CHANNELS // config.m)
         super().__init__({
@@ -80,26 +87,31 @@ class Loader(wiring.Component):
         task = Signal(DESCRIPTOR)
         pixels = Signal(DESCRIPTOR["h_in"].width + DESCRIPTOR["w_in"].width)
         m.d.comb += reader.beats.eq((pixels * CHANNELS + config.beat_bytes - 1) >> ceil_log2(config.beat_bytes))
-        active, finished = Signal(), Signal()
-        m.d.comb += self.unit.busy.eq(active)
-        with m.FSM():
+        active, finished, idle = Signal(), Signal(), Signal()
+        settled = Signal(range(max(2, self._write_latency)))
+        with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.comb += gearbox.clear.eq(1)
+                m.d.comb += idle.eq(1)
                 with m.If(self.unit.start):
-                    m.d.sync += [task.eq(self.unit.task), active.eq(1)]
+                    m.d.sync += task.eq(self.unit.task)
                     m.next = "SIZE"
             with m.State("SIZE"):
-                m.d.comb += gearbox.clear.eq(1)
                 m.d.sync += pixels.eq(task.h_in * task.w_in)
                 m.next = "READ"
             with m.State("READ"):
                 m.d.comb += reader.start.eq(1)
                 m.next = "WORK"
-            with m.State("WORK"), m.If(finished):
-                m.d.sync += active.eq(0)
-                m.next = "IDLE"
-        idle = Signal()
-        m.d.comb += idle.eq(~active)
+            with m.State("WORK"):
+                m.d.comb += active.eq(1)
+                with m.If(finished):
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += settled.eq(settled + 1)
+                with m.If(settled == self._write_latency - 1):
+                    m.d.sync += settled.eq(0)
+                    m.next = "IDLE"
+            m.d.comb += self.unit.busy.eq(~fsm.ongoing("IDLE"))
+        m.d.comb += gearbox.clear.eq(idle)
 
         # Filling side: the line buffer's row y is memory y mod 4; a word is a pair of pixels.
         pairs = config.max_picture_width // 2

@@ -107,6 +107,27 @@ def test_a_picture_takes_half_a_cycle_a_pixel():
     assert cycles < height * width / 2 * (1 + 6 / ZCU102.beat_bytes) + width + 40
 
 
+@pytest.mark.parametrize("latency", [1, 5])
+def test_busy_falls_when_the_last_write_can_be_read(latency):
+    dut = Loader(TOY, latency)
+    memory = AxiMemory(dut.axi, bytearray(1 << 15), rate=0)
+    now = last_write = 0
+
+    async def testbench(ctx):
+        nonlocal now, last_write
+        ctx.set(dut.write.ready, 1)
+        ctx.set(dut.address, ADDRESS)
+        await give(ctx, dut, 4, 4, (0, 0, 0), 0)
+        while ctx.get(dut.unit.busy):
+            *_, valid = await ctx.tick().sample(dut.write.valid)
+            now += 1
+            if valid:
+                last_write = now - 1
+
+    simulate(dut, testbench, background=memory.reading())
+    assert latency <= now - last_write <= latency + 2
+
+
 def test_errors_and_cancel_reach_the_reader():
     dut = Loader(TOY)
     memory = AxiMemory(dut.axi, bytearray(1 << 15), bad=(ADDRESS + 64,))
