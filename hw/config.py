@@ -45,8 +45,10 @@ class AcceleratorConfig:
     param_rows: int
     #: Largest head dimension of linear attention.
     max_dim: int
-    #: Most pixels of an attention map (divisor buffer).
-    max_attention_pixels: int
+    #: Rows of the Z buffer: ``dim / m`` for each head of the batches under way.
+    z_rows: int
+    #: Rows of the divisor buffer: ``l`` pixels of a head each.
+    divisor_rows: int
     #: Widest picture that the loader's line buffer holds, in pixels.
     max_picture_width: int
     #: Depth of the result queue between an engine and post-processing, in words of L x M accumulators.
@@ -59,7 +61,7 @@ class AcceleratorConfig:
     watchdog: int = 1 << 20
 
     def __post_init__(self) -> None:
-        for field in ("n", "m", "t", "s", "l", "weight_rows", "param_rows", "max_dim", "result_depth", "axi_burst"):
+        for field in ("n", "m", "t", "s", "l", "weight_rows", "param_rows", "max_dim", "z_rows", "divisor_rows", "result_depth", "axi_burst"):
             if not _is_power_of_two(getattr(self, field)):
                 raise UserError(f"configuration {self.name}: {field} is {getattr(self, field)}, and must be a power of two")
         if self.m != self.s:
@@ -113,13 +115,13 @@ class AcceleratorConfig:
 #: Simulates in seconds; the built-in network fits it.
 TOY = AcceleratorConfig(
     name="toy", n=4, m=4, t=4, s=4, l=4, h_rows=2048, d_rows=2048, x_rows=1024, y_rows=1024, o_rows=64,
-    weight_rows=512, param_rows=64, max_dim=8, max_attention_pixels=256, max_picture_width=64,
+    weight_rows=512, param_rows=64, max_dim=8, z_rows=64, divisor_rows=64, max_picture_width=64,
 )
 
 #: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM.
 ZCU102 = AcceleratorConfig(
     name="zcu102", n=8, m=8, t=8, s=8, l=16, h_rows=6656, d_rows=3328, x_rows=1664, y_rows=1664, o_rows=128,
-    weight_rows=512, param_rows=128, max_dim=32, max_attention_pixels=1024, max_picture_width=512,
+    weight_rows=512, param_rows=128, max_dim=32, z_rows=128, divisor_rows=1024, max_picture_width=512,
 )
 
 CONFIGURATIONS = {config.name: config for config in (TOY, ZCU102)}

@@ -111,8 +111,8 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 #: What post-processing keeps of a task while it runs: descriptor fields by the same names.
 POST_FIELDS = (
-    "opcode", "tag", "dst", "dst_base", "dst_rows", "dst_cg_end", "dst2_on", "dst2", "dst2_base", "lp", "slot",
-    "act", "out_shift", "logits", "res_src", "res_base", "res_skew", "res_mult", "res_zero", "div_min", "use_code",
+    "opcode", "tag", "dst", "dst_base", "dst_rows", "dst_cg_end", "dst2_on", "dst2", "dst2_base", "lp", "z_row", "tiles",
+    "act", "out_shift", "logits", "res_src", "res_base", "res_skew", "res_mult", "res_zero", "use_code",
 )
 POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in POST_FIELDS})
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from amaranth.utils import exact_log2
 
 from hw.compiler.mapping import best_pw, pw_cycles
-from hw.compiler.packets import ChannelParams, Packet, depthwise_packet, gamma_packet, matrix_packet, param_packet
+from hw.compiler.packets import PARAMS, ChannelParams, Packet, depthwise_packet, gamma_packet, matrix_packet, param_packet
 from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
@@ -206,56 +206,68 @@ def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, i
 def attention(
     layer: Layer, tag: int, wide_sources: list[Place], narrow_sources: list[Place], destination: Destination, config: AcceleratorConfig
 ) -> list[Task]:
-    """Linear attention, head by head: K^T V of the next head on R-MAC beside divisors and quotients of this one on MAT (attention pipeline)."""
+    """Linear attention: K^T V of a batch of heads on R-MAC beside divisors and quotients of the batch before on MAT (attention pipeline)."""
     heads, dim = layer.attrs["heads"], layer.attrs["dim"]
-    pixels = wide_sources[0].pixels
-    groups = dim // config.m
+    pixels, groups = wide_sources[0].pixels, dim // config.m
     if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
         raise UserError(
             f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
             f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
         )
-    if pixels > config.max_attention_pixels:
-        raise UserError(f"layer {layer.name}: {pixels} pixels exceed max_attention_pixels = {config.max_attention_pixels} of configuration {config.name}; use a smaller resolution")
-    arrays = layer.arrays
     per_source = heads // len(wide_sources)
+    rows = -(-pixels // config.l)
+    # Two batches are under way at a time: one being summed, one being divided. Codes are kept for one.
+    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows // 4)
+    if not most:
+        raise UserError(
+            f"layer {layer.name}: {pixels} pixels exceed the divisor buffer of configuration {config.name} ({config.divisor_rows * config.l}); use a smaller resolution"
+        )
+    batches = [
+        (source, first, min(most, per_source - first)) for source in range(len(wide_sources)) for first in range(0, per_source, most)
+    ]
     every, split = exact_log2(config.l), exact_log2(config.l // groups)
+    arrays, step = layer.arrays, 3 * groups
 
-    def first_group(head: int) -> int:
-        return head % per_source * 3 * groups
+    def alike(engine: str, split: int, channels: int, **values: str) -> Packet:
+        """Parameter rows, all channels alike, from the named arrays: one row for each head and set of names."""
 
-    def ktv(head: int, wait: Unit) -> Task:
-        source = wide_sources[head // per_source]
-        z = ChannelParams.of(config, config.m, mult=arrays["z_mult"][head], shift=arrays["z_shift"][head])
-        k = ChannelParams.of(config, config.m, mult=arrays["k_mult"][head], shift=arrays["k_shift"][head])
-        packets = (param_packet(config, "rmac", every, z, [0]), param_packet(config, "rmac", every, k, [0]))
+        def rows_of(head: int) -> list[ChannelParams]:
+            names = zip(*(value.split() for value in values.values()), strict=True)
+            return [ChannelParams.of(config, channels, **{key: arrays[name][head] for key, name in zip(values, row, strict=True)}) for row in names]
+
+        slots = config.l >> split
+        payload = [params.groups(0, slots, config) for head in range(first_head, first_head + count) for params in rows_of(head)]
+        return Packet(PARAMS[engine], split, np.stack(payload))
+
+    ktv: list[Task] = []
+    rest: list[list[Task]] = []
+    for index, (source, first, count) in enumerate(batches):
+        first_head = source * per_source + first
+        common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2), "src_step": step}
+        wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
+        cg = first * step
         fields = {
-            "tag": tag, **source_fields(source), "src_cg": first_group(head) + groups, "v_cg": first_group(head) + 2 * groups,
-            "dst": Buffer.Z, "px_end": pixels, "lp": every, "tiles": groups, "slot": head & 1,
+            **common, **wide, "src_cg": cg + groups, "v_cg": cg + 2 * groups, "dst": Buffer.Z, "lp": every, "tiles": groups, "heads": count,
         }
-        return Task(layer.name, Opcode.KTV, fields, wait, packets, pixels * dim * (dim + 1))
-
-    def divisors(head: int, wait: Unit) -> Task:
+        # Z's slot halves alternate: the batch after next must wait until MAT has read them.
+        wait = ALL if index == 0 else Unit.MAT if index > 1 else Unit(0)
+        packet = alike("rmac", every, config.m, mult="z_mult k_mult", shift="z_shift k_shift")
+        ktv.append(Task(layer.name, Opcode.KTV, fields, wait, (packet,), count * pixels * dim * (dim + 1)))
         fields = {
-            "tag": tag, **source_fields(narrow_sources[head // per_source]), "src_cg": first_group(head), "dst": Buffer.DIV,
-            "px_end": pixels, "lp": every, "tiles": 1, "depth": groups, "relu": 1, "slot": head & 1, "div_min": int(arrays["div_min"][head]),
+            **common, **narrow, "src_cg": cg, "dst": Buffer.DIV, "dst_rows": rows, "lp": every, "tiles": count, "depth": groups, "relu": 1,
         }
-        return Task(layer.name, Opcode.DIV, fields, wait, (), pixels * dim)
-
-    def quotients(head: int) -> Task:
-        params = ChannelParams.of(config, dim, mult=arrays["o_mult"][head], shift=arrays["o_shift"][head])
+        packet = alike("mat", every, config.m, shift="div_min")
+        wait = Unit(0) if index + 1 < len(batches) else Unit.RMAC
+        divisors = Task(layer.name, Opcode.DIV, fields, wait, (packet,), count * pixels * dim)
         fields = {
-            "tag": tag, **source_fields(narrow_sources[head // per_source]), "src_cg": first_group(head), **destination.fields(), "dst_cg": head * groups,
-            "px_end": pixels, "lp": split, "tiles": 1, "depth": groups, "relu": 1, "slot": head & 1, "use_code": 1,
+            **common, **narrow, "src_cg": cg, **destination.fields(), "dst_cg": first_head * groups, "lp": split, "tiles": count, "depth": groups,
+            "relu": 1, "use_code": 1,
         }
-        return Task(layer.name, Opcode.QZ, fields, Unit(0), (param_packet(config, "mat", split, params, [0]),), pixels * dim * dim)
-
-    tasks = [ktv(0, ALL)]
-    for head in range(heads):
-        # K^T V of the head after next would overwrite the Z slot that Q Z of the last head read: it waits for MAT.
-        if head + 1 < heads:
-            tasks.append(ktv(head + 1, Unit.MAT | Unit.RMAC))
-        tasks += [divisors(head, Unit(0) if head + 1 < heads else Unit.RMAC), quotients(head)]
+        packet = alike("mat", split, dim, mult="o_mult", shift="o_shift")
+        rest.append([divisors, Task(layer.name, Opcode.QZ, fields, Unit(0), (packet,), count * pixels * dim * dim)])
+    tasks = ktv[:1]
+    for index, pair in enumerate(rest):
+        tasks += [*ktv[index + 1:index + 2], *pair]
     return tasks
 
 

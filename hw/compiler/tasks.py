@@ -58,7 +58,7 @@ class Task:
             case Opcode.DW:
                 return self.segments(config) * tiles * self.get("kernel") ** 2
             case Opcode.KTV:
-                return tiles * (tiles * -(-pixels // lanes) + 1)
+                return self.get("heads") * tiles * (tiles * -(-pixels // lanes) + 1)
             case Opcode.POOL:
                 return tiles * -(-pixels // lanes)
         return 0
@@ -82,7 +82,7 @@ class Task:
             case Opcode.DW:
                 return self.segments(config) * (self.get("dst_cg_end") - self.get("dst_cg"))
             case Opcode.KTV:
-                return tiles * tiles + tiles
+                return self.get("heads") * tiles * (tiles + 1)
             case Opcode.POOL:
                 return tiles
         return 0

@@ -20,7 +20,7 @@ def head_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
         "last": 1,
         "row_sum": 1,                     # this pass also sums the rows
         "lanes": config.l,                # pixels that exist
-        "k": GROUP_BITS,                  # group of K within the head, or group pooled
+        "k": PIXEL_BITS,                  # row of Z, from the task's first: K groups of all heads counted through
         "v": GROUP_BITS,                  # group of V within the head
         "cg": GROUP_BITS,                 # POOL: first channel group of the result
         "entry": ceil_log2(config.param_rows),
@@ -29,7 +29,7 @@ def head_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class HeadSequencer(wiring.Component):
-    """Walks KTV tasks (K groups, V groups, pixels) and POOL tasks (groups, pixels); one beat a cycle.
+    """Walks KTV tasks (heads, K groups, V groups, pixels) and POOL tasks (groups, pixels); one beat a cycle.
 
     Members
     -------
@@ -60,15 +60,17 @@ class HeadSequencer(wiring.Component):
         lanes, bits = config.l, exact_log2(config.l)
         pool = task.opcode == Opcode.POOL
         px, k, v = Signal(PIXEL_BITS), Signal(GROUP_BITS), Signal(GROUP_BITS)
+        head, head_cg, row = Signal(DESCRIPTOR["heads"].width), Signal(GROUP_BITS), Signal(PIXEL_BITS)
         left = Signal(signed(PIXEL_BITS + 1))
         m.d.comb += left.eq(task.px_end - px)
         last_px = left <= lanes
         last_v = pool | (v == task.tiles - 1)
         last_k = k == task.tiles - 1
+        last_head = pool | (head == task.heads - 1)
         sums = Signal()
         m.d.comb += sums.eq(pool | (v == 0))
         results = Mux(pool, 1, 1 + sums)
-        entries = Mux(pool, (k >> bits) + 1, 2)
+        entries = Mux(pool, (k >> bits) + 1, (head << 1) + 2)
         # Two results of one pass need two cycles of the queue.
         pause, has_room, go = Signal(), Signal(), Signal()
         m.d.sync += pause.eq(go & last_px & sums & ~pool)
@@ -84,16 +86,16 @@ class HeadSequencer(wiring.Component):
         m.d.sync += [
             self.beat_valid.eq(go),
             self.beat.px.eq(px),
-            self.beat.k_cg.eq(task.src_cg + k),
-            self.beat.v_cg.eq(task.v_cg + v),
+            self.beat.k_cg.eq(task.src_cg + head_cg + k),
+            self.beat.v_cg.eq(task.v_cg + head_cg + v),
             self.beat.first.eq(px == 0),
             self.beat.last.eq(last_px),
             self.beat.row_sum.eq(sums),
             self.beat.lanes.eq(exists),
-            self.beat.k.eq(k),
+            self.beat.k.eq(row),
             self.beat.v.eq(v),
             self.beat.cg.eq(task.dst_cg + ((k >> bits) << bits)),
-            self.beat.entry.eq(Mux(pool, k >> bits, 0)),
+            self.beat.entry.eq(Mux(pool, k >> bits, head << 1)),
             self.beat.mask.eq(slot),
         ]
         with m.If(go):
@@ -101,9 +103,9 @@ class HeadSequencer(wiring.Component):
             with m.If(last_px):
                 m.d.sync += v.eq(Mux(last_v, 0, v + 1))
                 with m.If(last_v):
-                    m.d.sync += k.eq(k + 1)
+                    m.d.sync += [k.eq(Mux(last_k, 0, k + 1)), row.eq(row + 1)]
                     with m.If(last_k):
-                        m.d.sync += self.busy.eq(0)
+                        m.d.sync += [head.eq(head + 1), head_cg.eq(head_cg + task.src_step), self.busy.eq(~last_head)]
         with m.If(self.start):
-            m.d.sync += [self.busy.eq(1), px.eq(0), k.eq(0), v.eq(0)]
+            m.d.sync += [self.busy.eq(1), px.eq(0), k.eq(0), v.eq(0), head.eq(0), head_cg.eq(0), row.eq(0)]
         return m

@@ -113,7 +113,7 @@ class MatEngine(wiring.Component):
     params_filled : In, params_free : Out
         MAT's parameter ring; post-processing reads it.
     z : In(...)
-        The Z buffer's row for ``z_slot``, ``z_k``.
+        The Z buffer's row ``z_row``.
     progress : In
         Completed pixels of the R-MAC task.
     retired : In(1)
@@ -139,8 +139,7 @@ class MatEngine(wiring.Component):
             "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
             "params_filled": In(range(config.param_rows + 1)),
             "params_free": Out(range(config.param_rows + 1)),
-            "z_slot": Out(1),
-            "z_k": Out(range(max(2, config.max_groups))),
+            "z_row": Out(ceil_log2(config.z_rows)),
             "z": In(z_layout(config)),
             "ksum": In(z_layout(config).elem_shape.elem_shape),
             "progress": In(PIXEL_BITS),
@@ -190,8 +189,8 @@ class MatEngine(wiring.Component):
             m.d.sync += active.eq(0)
         m.d.comb += self.busy.eq(active)
         entries = Signal.like(self.params_free)
-        with m.If(sequencer.beat_valid & (task.opcode != Opcode.DIV)):
-            m.d.sync += entries.eq(Mux(sequencer.beat.entry >= entries, sequencer.beat.entry + 1, entries))
+        with m.If(sequencer.beat_valid & (sequencer.beat.entry >= entries)):
+            m.d.sync += entries.eq(sequencer.beat.entry + 1)
         with m.If(finished):
             m.d.comb += self.params_free.eq(entries)
             m.d.sync += entries.eq(0)
@@ -237,8 +236,7 @@ class MatEngine(wiring.Component):
             self.joint.offset.eq(offset),
             self.joint.free.eq(Mux(task.joint, free, 0)),
             self.joint.issue.eq(sequencer.issue & task.joint),
-            self.z_slot.eq(task.slot),
-            self.z_k.eq(delayed(m, sequencer.beat.k, wait, "z_k")),
+            self.z_row.eq(task.z_row + offset),
         ]
 
     def _elaborate_array(self, m: Module, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:

@@ -15,7 +15,7 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({
         "px": PIXEL_BITS,            # first pixel read
         "src_cg": GROUP_BITS,        # channel group read
-        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
+        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base; row of Z, from the task's first
         "k": DESCRIPTOR["depth"].width,           # position in the sum
         "first": 1,
         "last": 1,
@@ -110,7 +110,7 @@ class MatSequencer(wiring.Component):
         waiting = is_ln & second & ~self.ln_ready
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
-            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & ((task.opcode == Opcode.DIV) | (self.params > entry)))),
+            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > entry))),
             has_pixels.eq(~task.gated | (self.progress >= need)),
             go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
             self.issue.eq(go & is_last & ~(is_ln & ~second)),
@@ -161,7 +161,7 @@ class MatSequencer(wiring.Component):
                 with m.If(end_of_tile):
                     m.d.sync += [
                         tile.eq(Mux(last_tile, 0, tile + 1)),
-                        tile_row.eq(Mux(last_tile | ~task.pixel_outer, 0, tile_row + task.depth)),
+                        tile_row.eq(Mux(last_tile | (is_pw & ~task.pixel_outer), 0, tile_row + task.depth)),
                         src_tile.eq(Mux(last_tile, task.src_cg, src_tile + task.src_step)),
                         out_cg.eq(Mux(last_tile, task.dst_cg, out_cg + step_cg)),
                     ]

@@ -269,7 +269,7 @@ class RMacEngine(wiring.Component):
                 for s in range(size):
                     m.d.comb += payload.acc[slot][s].eq(held[0][slot][s])
         with m.Elif(z_ended):
-            m.d.comb += [queue.push.eq(1), payload.mask.eq(z_here.mask), payload.px.eq(z_here.k), payload.cg.eq(z_here.v), payload.entry.eq(0)]
+            m.d.comb += [queue.push.eq(1), payload.mask.eq(z_here.mask), payload.px.eq(z_here.k), payload.cg.eq(z_here.v), payload.entry.eq(z_here.entry)]
             for i in range(size):
                 for j in range(config.t):
                     m.d.comb += payload.acc[i][j].eq(z_rows[i][j])
@@ -279,7 +279,7 @@ class RMacEngine(wiring.Component):
                 payload.mask.eq(Mux(is_pool, sums_here.mask, 1)),
                 payload.px.eq(Mux(is_pool, 0, sums_here.k)),
                 payload.cg.eq(sums_here.cg),
-                payload.entry.eq(Mux(is_pool, sums_here.entry, 1)),
+                payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),
             ]
             for slot in range(config.l):

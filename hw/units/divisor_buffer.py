@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.interfaces import PIXEL_BITS, SPLIT_BITS
-from hw.units.delay import delayed
+from hw.interfaces import SPLIT_BITS
+from hw.delay import delayed
 from quant.contract import CODE_BITS
 
 
@@ -20,16 +20,16 @@ class DivisorBuffer(wiring.Component):
     Parameters
     ----------
     config : AcceleratorConfig
-        Sizes; holds ``max_attention_pixels``.
+        Sizes; ``divisor_rows`` rows of ``l`` pixels.
 
     Members
     -------
-    write_valid : In(1), write_px : In(PIXEL_BITS), write_codes : In(ArrayLayout(CODE_BITS, l))
-        Codes of the pixels from ``write_px``, a multiple of ``l``.
-    read_px : In(PIXEL_BITS), read_split : In(SPLIT_BITS)
-        A request each cycle: a pixel that is a multiple of ``lp = 2^read_split``.
+    write_valid : In(1), write_row : In, write_codes : In(ArrayLayout(CODE_BITS, l))
+        A row: the codes of ``l`` consecutive pixels of a head.
+    read_row : In, read_px : In(log2 l), read_split : In(SPLIT_BITS)
+        A request each cycle: a row and the first pixel within it, a multiple of ``lp = 2^read_split``.
     read_codes : Out(ArrayLayout(CODE_BITS, l))
-        Slot ``i`` has the code of pixel ``read_px + i mod lp``, ``latency`` cycles later.
+        Slot ``i`` has the code of pixel ``read_px + i mod lp`` of the row, ``latency`` cycles later.
     """
 
     #: Cycles from a request to ``read_codes``: the memory's register and that of the selection.
@@ -40,9 +40,10 @@ class DivisorBuffer(wiring.Component):
         codes = data.ArrayLayout(unsigned(CODE_BITS), config.l)
         super().__init__({
             "write_valid": In(1),
-            "write_px": In(PIXEL_BITS),
+            "write_row": In(ceil_log2(config.divisor_rows)),
             "write_codes": In(codes),
-            "read_px": In(PIXEL_BITS),
+            "read_row": In(ceil_log2(config.divisor_rows)),
+            "read_px": In(max(1, exact_log2(config.l))),
             "read_split": In(SPLIT_BITS),
             "read_codes": Out(codes),
         })
@@ -51,17 +52,15 @@ class DivisorBuffer(wiring.Component):
         """One memory, and a multiplexer a slot."""
         m = Module()
         lanes, bits = self.config.l, exact_log2(self.config.l)
-        rows = max(2, -(-self.config.max_attention_pixels // lanes))
         # A row travels as plain bits, so that the memory is one Verilog array.
-        m.submodules.memory = memory = Memory(shape=unsigned(lanes * CODE_BITS), depth=rows, init=[])
+        m.submodules.memory = memory = Memory(shape=unsigned(lanes * CODE_BITS), depth=self.config.divisor_rows, init=[])
         write, read = memory.write_port(), memory.read_port()
-        address = slice(bits, bits + ceil_log2(rows))
         m.d.comb += [
             write.en.eq(self.write_valid),
-            write.addr.eq(self.write_px[address]),
+            write.addr.eq(self.write_row),
             write.data.eq(self.write_codes),
             read.en.eq(1),
-            read.addr.eq(self.read_px[address]),
+            read.addr.eq(self.read_row),
         ]
         offset = delayed(m, self.read_px[:bits], 1, "offset")
         # Bit b of a slot's place in the row: the slot's own below the split, the pixel's from there on.

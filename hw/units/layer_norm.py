@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
-from hw.units.delay import delayed
+from hw.delay import delayed
 from hw.units.isqrt import IntegerSquareRoot
 from hw.units.reciprocal import Reciprocal
 from hw.units.rounding import halved, saturated

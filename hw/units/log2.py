@@ -5,14 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.control.descriptor import DESCRIPTOR
-from hw.units.delay import delayed
+from hw.interfaces import PARAM
+from hw.delay import delayed
 from quant.contract import ACC_BITS, CODE_BITS
 
 #: Bits of a divisor: an accumulator that is never negative.
 DIVISOR_BITS = ACC_BITS - 1
 #: Bits of the smallest exponent.
-DIV_MIN_BITS = DESCRIPTOR["div_min"].width
+DIV_MIN_BITS = PARAM["shift"].width
 
 
 class Log2(wiring.Component):

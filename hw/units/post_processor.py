@@ -23,7 +23,7 @@ from hw.interfaces import (
     result_layout,
     words,
 )
-from hw.units.delay import delayed
+from hw.delay import delayed
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.requantizer import Requantizer
@@ -71,23 +71,23 @@ class ZWriteSignature(wiring.Signature):
 
     Members
     -------
-    valid, slot : Out(1)
-        The write happens, into this half.
-    k, j : Out
-        Group of Z's rows (K's channels) and of its columns (V's channels).
+    valid : Out(1)
+        The write happens.
+    row : Out
+        Row of the buffer: ``m`` of K's channels.
+    j : Out
+        Group of V's channels.
     ksum : Out(1)
-        ``rows[0]`` is Ks of the channels of group ``k``; otherwise ``rows[i]`` is row ``k * m + i`` of Z, columns of group ``j``.
+        ``rows[0]`` is Ks of the row's channels; otherwise ``rows[i]`` are those of its channel ``i`` in Z, columns of group ``j``.
     rows : Out(ArrayLayout(ArrayLayout(signed(ACT_BITS), m), m))
         The values.
     """
 
     def __init__(self, config: AcceleratorConfig):
-        group = range(max(2, config.max_groups))
         super().__init__({
             "valid": Out(1),
-            "slot": Out(1),
-            "k": Out(group),
-            "j": Out(group),
+            "row": Out(ceil_log2(config.z_rows)),
+            "j": Out(range(max(2, config.max_groups))),
             "ksum": Out(1),
             "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
         })
@@ -146,8 +146,9 @@ class PostProcessor(wiring.Component):
     ============  =========================================================================================
     X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``
     O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
-    Z             ``q`` through ``z_write``; the result's ``px`` and ``cg`` are the groups of K's and V's channels
-    DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer
+    Z             ``q`` through ``z_write``; the result's ``px`` is the row from ``z_row`` on, ``cg`` the group of V's channels
+    DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer; the
+                  parameters' ``shift`` is the smallest exponent, the ``entry`` the head
     ============  =========================================================================================
 
     A slot of an ordinary result is written when its mask bit is set and its channel group lies before ``dst_cg_end``.
@@ -170,7 +171,7 @@ class PostProcessor(wiring.Component):
     mat_task, rmac_task : In(POST_TASK)
         The engines' tasks; each stable from its first result's arrival until its last one has retired.
     mat_param, rmac_param : Out(ParamReadSignature(config))
-        The engines' parameter rings. A result's row must be in the ring until the result has retired. DIV reads none.
+        The engines' parameter rings. A result's row must be in the ring until the result has retired.
     residual : Out(ReadSignature(config))
         Reads the residual, for results of tasks with ``act`` RESIDUAL: slot by slot, as the result is written.
     residual_src : Out(Buffer)
@@ -250,8 +251,9 @@ class PostProcessor(wiring.Component):
         m = Module()
         accumulators = self._arbitrate(m)
         self._accompany(m)
-        read_codes, written_codes = self._divisors(m, accumulators)
-        t, params = self._first_step(m, accumulators, read_codes)
+        found = self._parameters(m)
+        read_codes, written_codes = self._divisors(m, accumulators, found)
+        t, params = self._first_step(m, accumulators, read_codes, found)
         self._residual(m)
         q, t_out = self._second_step(m, t, params)
         self._write(m, q, t_out)
@@ -306,38 +308,64 @@ class PostProcessor(wiring.Component):
         """Whether the results of ``task`` go to an activation buffer."""
         return (task.dst != Buffer.Z) & (task.dst != Buffer.DIV)
 
-    def _divisors(self, m: Module, accumulators: data.View) -> tuple[list[Value], list[Value]]:
+    def _divisors(
+        self, m: Module, accumulators: data.View, found: list[list[data.View]]
+    ) -> tuple[list[Value], list[Value]]:
         """The codes read for each slot, in the cycle of the first step, and those of DIV, stored when its result is written."""
-        lookup, write = self.schedule.lookup, self.schedule.write
-        task = self._task(m, lookup, "lookup_task")
+        lookup, start, write = self.schedule.lookup, self.schedule.first_step, self.schedule.write
+        bits = exact_log2(self.config.l)
+        # A head has as many rows of codes as its channel groups have rows of words; the head's number is the entry.
+        first_task, row = self._task(m, lookup - 1, "row_task"), Signal(ceil_log2(self.config.divisor_rows), name="divisor_row")
+        at = self._at[lookup - 1]
+        m.d.sync += row.eq(at.entry * first_task.dst_rows + (at.px >> bits))
         m.submodules.divisors = divisors = DivisorBuffer(self.config)
-        m.d.comb += [divisors.read_px.eq(self._at[lookup].px), divisors.read_split.eq(task.lp)]
+        m.d.comb += [
+            divisors.read_row.eq(row),
+            divisors.read_px.eq(self._at[lookup].px),
+            divisors.read_split.eq(self._task(m, lookup, "lookup_task").lp),
+        ]
         read_codes = [
-            delayed(m, divisors.read_codes[slot], self.schedule.first_step - lookup - divisors.latency, f"read_code_{slot}")
+            delayed(m, divisors.read_codes[slot], start - lookup - divisors.latency, f"read_code_{slot}")
             for slot in range(self.config.l)
         ]
         written_codes = []
         for slot in range(self.config.l):
             m.submodules[f"log2_{slot}"] = log2 = Log2()
-            m.d.comb += [log2.d.eq(accumulators[slot][0][:DIVISOR_BITS]), log2.div_min.eq(task.div_min)]
-            written_codes.append(delayed(m, log2.code, write - lookup - log2.latency, f"code_{slot}"))
+            m.d.comb += [
+                log2.d.eq(delayed(m, accumulators[slot][0][:DIVISOR_BITS], start - lookup, f"divisor_{slot}")),
+                log2.div_min.eq(found[slot][0].shift),
+            ]
+            written_codes.append(delayed(m, log2.code, write - start - log2.latency, f"code_{slot}"))
             m.d.comb += divisors.write_codes[slot].eq(written_codes[slot])
         m.d.comb += [
             divisors.write_valid.eq(self._valid[write] & (self._task(m, write, "store_task").dst == Buffer.DIV)),
-            divisors.write_px.eq(self._at[write].px),
+            divisors.write_row.eq(delayed(m, row, write - lookup, "divisor_row")),
         ]
         return read_codes, written_codes
 
+    def _parameters(self, m: Module) -> list[list[data.View]]:
+        """The parameters of every slot and channel, in the cycle of the first step."""
+        lookup, start = self.schedule.lookup, self.schedule.first_step
+        for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
+            m.d.comb += [port.en.eq(self._valid[lookup] & mine), port.offset.eq(self._at[lookup].entry)]
+        arrived = lookup + self.schedule.param_latency
+        found = []
+        for slot in range(self.config.l):
+            found.append([])
+            for channel in range(self.config.m):
+                param = Signal(PARAM, name=f"param_{slot}_{channel}")
+                m.d.comb += Value.cast(param).eq(
+                    Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row[slot][channel]),
+                        Value.cast(self.mat_param.row[slot][channel]))
+                )
+                found[slot].append(delayed(m, param, start - arrived, f"param_{slot}_{channel}"))
+        return found
+
     def _first_step(
-        self, m: Module, accumulators: data.View, codes: list[Value]
+        self, m: Module, accumulators: data.View, codes: list[Value], found: list[list[data.View]]
     ) -> tuple[list[list[Value]], list[list[data.View]]]:
         """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
         lookup, start, second = self.schedule.lookup, self.schedule.first_step, self.schedule.second_step
-        has_parameters = self._valid[lookup] & (self._task(m, lookup, "param_task").dst != Buffer.DIV)
-        for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
-            m.d.comb += [port.en.eq(has_parameters & mine), port.offset.eq(self._at[lookup].entry)]
-
-        arrived = lookup + self.schedule.param_latency
         use_code = self._task(m, start, "code_task").use_code
         t, params = [], []
         for slot in range(self.config.l):
@@ -347,12 +375,7 @@ class PostProcessor(wiring.Component):
             params.append([])
             for channel in range(self.config.m):
                 name = f"{slot}_{channel}"
-                param = Signal(PARAM, name=f"param_{name}")
-                m.d.comb += Value.cast(param).eq(
-                    Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row[slot][channel]),
-                        Value.cast(self.mat_param.row[slot][channel]))
-                )
-                param = delayed(m, param, start - arrived, f"param_{name}")
+                param = found[slot][channel]
                 m.submodules[f"requantizer_{name}"] = lane = Requantizer()
                 m.d.comb += [
                     lane.acc.eq(delayed(m, accumulators[slot][channel], start - lookup, f"acc_{name}")),
@@ -378,7 +401,6 @@ class PostProcessor(wiring.Component):
             self.residual.base.eq(task.res_base),
             self.residual.rows.eq(task.dst_rows),
             self.residual.skew.eq(task.res_skew),
-            self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual_src.eq(task.res_src),
         ]
@@ -427,8 +449,7 @@ class PostProcessor(wiring.Component):
             self.write2.base.eq(task.dst2_base),
             self.write2_dst.eq(task.dst2),
             self.z_write.valid.eq(valid & (task.dst == Buffer.Z)),
-            self.z_write.slot.eq(task.slot),
-            self.z_write.k.eq(at.px),
+            self.z_write.row.eq(task.z_row + at.px),
             self.z_write.j.eq(at.cg),
             self.z_write.ksum.eq(at.row_sum),
         ]

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.units.delay import delayed
+from hw.delay import delayed
 from hw.units.rounding import RoundingShift
 from quant.contract import ACC_BITS, CODE_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX
 

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.interfaces import words
-from hw.units.delay import delayed
+from hw.delay import delayed
 from quant.contract import ACC_BITS, ACT_BITS
 
 

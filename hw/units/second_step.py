@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.control.descriptor import DESCRIPTOR, Act
-from hw.units.delay import delayed
+from hw.delay import delayed
 from hw.units.rounding import RoundingShift, saturated
 from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS, ZERO_BITS
 

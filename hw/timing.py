@@ -1,0 +1,63 @@
+"""How long everything takes: the latencies of the components, collected for the cycle model."""
+
+from dataclasses import dataclass
+
+from hw.config import AcceleratorConfig
+from hw.engines.mac_block import MacBlock
+from hw.engines.mat import MatEngine
+from hw.memory.act_buffer import ActBuffer
+from hw.memory.row_ring import RowRing
+from hw.units.layer_norm import LayerNormCore
+from hw.units.post_processor import Schedule
+from hw.units.row_sum import RowSum
+
+#: Cycles from a dispatch strobe to the first beat that a sequencer can issue: the task register, the sequencer's own start.
+START = 2
+#: Cycles from one dispatch to the next when nothing blocks: take, check, start.
+DISPATCH = 3
+#: Cycles from a push into a result queue to its taking by post-processing.
+QUEUE = 2
+#: Cycles from the retirement of a task's last result to the engine's ``busy`` being low: the count, then the engine's state.
+IDLE = 2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latencies of one configuration, in cycles."""
+
+    #: From issuing a sum's last beat to the push of its result, in each way through the engines.
+    mat_result: int
+    ln_result: int
+    dw_result: int
+    ktv_result: int
+    pool_result: int
+    #: From the push of a result to its being readable (and retired).
+    written: int
+    #: Lanes' coordinates of a DW task.
+    dw_setup: int
+    #: From issuing the last beat of LayerNorm's first pass to the first beat of the second.
+    ln_turn: int
+    #: From issuing a beat to its read of the ring (and the release of rows).
+    ring: int
+
+    @classmethod
+    def of(cls, config: AcceleratorConfig) -> "Timing":
+        """Ask the components."""
+        macs = MacBlock(config.n, config.m)
+        read = ActBuffer.read_latency
+        schedule = Schedule(read, RowRing.latency)
+        norm = LayerNormCore(config)
+        timing = cls(
+            mat_result=1 + read + macs.tree_latency,
+            ln_result=1 + read + norm.latency,
+            dw_result=1 + read + macs.own_latency + 1,
+            ktv_result=1 + read + macs.tree_latency + 1,
+            pool_result=1 + read + RowSum(config).latency + 1,
+            written=QUEUE + schedule.write + ActBuffer.write_latency,
+            dw_setup=config.l,
+            ln_turn=1 + read + 1 + norm.finish_cycles,
+            ring=1 + read - MatEngine.RING_LATENCY,
+        )
+        for unused in (macs, norm):
+            unused._MustUse__silence = True  # type: ignore[attr-defined]  # only asked, never built
+        return timing

@@ -1,0 +1,1 @@
+"""The cycle model: what the hardware will take, before it is simulated."""

@@ -1,0 +1,248 @@
+"""Predicts when each task runs: dispatch, engines, the inter-layer and attention pipelines, and the weight stream."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from hw.compiler.packets import PARAMS, WEIGHTS
+from hw.compiler.program import Program
+from hw.compiler.tasks import Task
+from hw.control.descriptor import Opcode, Unit
+from hw.timing import DISPATCH, IDLE, START, Timing
+from sim.cycles.stream import WeightStream
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the model knows of the memory beyond the port: cycles from a request to its first beat."""
+
+    latency: int = 20
+
+
+@dataclass(frozen=True)
+class TaskTime:
+    """When a task was dispatched, when its unit became idle, and the cycles in which beats were issued."""
+
+    task: Task
+    start: int
+    end: int
+    work: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """All tasks in time; ``cycles`` runs from the start to END."""
+
+    tasks: tuple[TaskTime, ...]
+    cycles: int
+    weight_beats: int
+
+    def layers(self) -> dict[str, tuple[int, int]]:
+        """First dispatch and last end of each layer."""
+        spans: dict[str, tuple[int, int]] = {}
+        for time in self.tasks:
+            start, end = spans.get(time.task.layer, (time.start, time.end))
+            spans[time.task.layer] = (min(start, time.start), max(end, time.end))
+        return spans
+
+    @property
+    def macs(self) -> int:
+        """Products of the network."""
+        return sum(time.task.macs for time in self.tasks)
+
+
+class _Run:
+    """One walk through a program."""
+
+    def __init__(self, program: Program, memory: Memory):
+        self.program = program
+        self.config = program.config
+        self.memory = memory
+        self.timing = Timing.of(program.config)
+        self.stream = WeightStream(program.config, memory.latency + STREAM_START)
+        self.idle = {unit: 0 for unit in Unit}
+        self.progress: list[tuple[int, int]] = []  # completed pixels of the last DW task, and when they can be read
+        self.dispatched = memory.latency + FETCH - DISPATCH
+
+    def go(self) -> Prediction:
+        times = []
+        for task in self.program.tasks:
+            needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
+            start = max([self.dispatched + DISPATCH, *(self.idle[unit] for unit in Unit if unit & needs)])
+            self.dispatched = start
+            end, work = self._run(task, start)
+            self.idle[task.unit] = end
+            if task.joint:
+                self.idle[Unit.RMAC] = end
+            times.append(TaskTime(task, start, end, work))
+        cycles = max(self.dispatched + DISPATCH, *self.idle.values())
+        return Prediction(tuple(times), cycles, self.stream.beats)
+
+    def _run(self, task: Task, start: int) -> tuple[int, int]:
+        match task.opcode:
+            case Opcode.LOAD:
+                return start + self._load(task), 0
+            case Opcode.STORE:
+                return start + self._store(task), 0
+            case Opcode.PW if task.get("pixel_outer"):
+                last = self._pixel_outer(task, start + START)
+            case Opcode.PW:
+                last = self._tile_outer(task, start + START)
+            case Opcode.QZ | Opcode.DIV:
+                last = self._plain(task, start + START, "mat")
+            case Opcode.LN:
+                return self._layer_norm(task, start + START)
+            case Opcode.DW:
+                return self._depthwise(task, start + START + self.timing.dw_setup)
+            case _:
+                return self._head(task, start + START)
+        return last + self.timing.mat_result + self.timing.written + IDLE, task.beats(self.config)
+
+    def _engines(self, task: Task) -> tuple[str, ...]:
+        return ("mat", "rmac") if task.joint else ("mat",)
+
+    def _tile_outer(self, task: Task, now: int) -> int:
+        """Issue times of a PW task whose tiles are the outer loop; returns that of the last beat."""
+        depth, engines = task.get("depth"), self._engines(task)
+        groups = -(-(task.get("px_end") - task.get("px_start")) // (1 << task.get("lp")))
+        per_tile = len(task.packets) // task.get("tiles")
+        interval = max(depth, len(engines))
+        params = 0
+        now -= 1
+        for tile in range(task.get("tiles")):
+            firsts = {engine: len(self.stream.rings[WEIGHTS[engine]].arrived) for engine in engines}
+            for packet in task.packets[tile * per_tile:(tile + 1) * per_tile]:
+                self.stream.deliver(packet)
+            for k in range(depth):
+                now = max([now + 1, *(self.stream.rings[WEIGHTS[engine]].arrived[firsts[engine] + k] for engine in engines)])
+            now = max([now, *(self.stream.rings[PARAMS[engine]].arrived[-1] for engine in engines)])
+            now += interval * (groups - 1)
+            for engine in engines:
+                self.stream.rings[WEIGHTS[engine]].release(depth, now + self.timing.ring)
+            params += 1
+        self._release_params(task, params, now)
+        return now
+
+    def _pixel_outer(self, task: Task, now: int) -> int:
+        """The same with pixels as the outer loop, behind the progress of a DW task where gated."""
+        depth, tiles, lp = task.get("depth"), task.get("tiles"), 1 << task.get("lp")
+        ring, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
+        first, first_param = len(ring.arrived), len(params.arrived)
+        for packet in task.packets:
+            self.stream.deliver(packet)
+        end = task.get("px_end")
+        now -= 1
+        for index, px in enumerate(range(task.get("px_start"), end, lp)):
+            if task.get("gated"):
+                now = max(now, self._progress_time(min(px + lp, end)) - 1)
+            if index:
+                now += tiles * depth
+                continue
+            for tile in range(tiles):
+                for k in range(depth):
+                    now = max(now + 1, ring.arrived[first + tile * depth + k])
+                now = max(now, params.arrived[first_param + tile])
+        ring.release(tiles * depth, now + self.timing.ring)
+        self._release_params(task, tiles, now)
+        return now
+
+    def _progress_time(self, pixels: int) -> int:
+        return self.progress[bisect_left(self.progress, (pixels, 0))][1]
+
+    def _plain(self, task: Task, now: int, engine: str) -> int:
+        """A task without weights: every beat in turn."""
+        ring = self.stream.rings[PARAMS[engine]]
+        for packet in task.packets:
+            self.stream.deliver(packet)
+        last = now + task.beats(self.config) - 1
+        if task.packets:
+            last = max(last, ring.arrived[-1])
+            self._release_params(task, task.packets[0].rows, last)
+        return last
+
+    def _release_params(self, task: Task, rows: int, last: int) -> None:
+        done = last + self.timing.mat_result + self.timing.written + 1
+        for engine in self._engines(task):
+            self.stream.rings[PARAMS[engine]].release(rows, done)
+
+    def _layer_norm(self, task: Task, now: int) -> tuple[int, int]:
+        depth = task.get("depth")
+        for packet in task.packets:
+            self.stream.deliver(packet)
+        second = now + depth - 1 + self.timing.ln_turn
+        weights, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
+        last = max(second + depth, weights.arrived[-1], params.arrived[-1])
+        rows = task.packets[1].rows
+        weights.release(rows, last + self.timing.ring)
+        end = last + self.timing.ln_result + self.timing.written + IDLE
+        params.release(rows, end - 1)
+        return end, task.beats(self.config)
+
+    def _depthwise(self, task: Task, now: int) -> tuple[int, int]:
+        """R-MAC's segments; remembers when the pixels of each can be read."""
+        config, timing = self.config, self.timing
+        weights, params = self.stream.rings[WEIGHTS["rmac"]], self.stream.rings[PARAMS["rmac"]]
+        first, first_param = len(weights.arrived), len(params.arrived)
+        for packet in task.packets:
+            self.stream.deliver(packet)
+        taps, sets = task.get("kernel") ** 2, task.get("tiles")
+        groups = task.get("dst_cg_end") - task.get("dst_cg")
+        rows = -(-taps // config.t)
+        now -= 1
+        self.progress = []
+        last_steps = groups - (sets - 1) * config.wide
+        for segment, pixels in enumerate(self._segments(task)):
+            if segment:
+                now += taps * sets
+            else:
+                for index in range(sets):
+                    for tap in range(taps):
+                        now = max(now + 1, weights.arrived[first + index * rows + tap // config.t])
+                    now = max(now, params.arrived[first_param + min((index + 1) * config.wide, groups) - 1])
+            self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
+        weights.release(rows * sets, now + timing.ring)
+        end = now + timing.dw_result + last_steps - 1 + timing.written + IDLE
+        params.release(groups, end - 1)
+        return end, task.beats(config)
+
+    def _segments(self, task: Task) -> list[int]:
+        """Completed pixels after each segment."""
+        pixels, width, lanes = task.get("px_end"), task.get("w_out"), self.config.l
+        if task.get("stride") == 1:
+            return [min(done, pixels) for done in range(lanes, pixels + lanes, lanes)]
+        half = lanes // 2
+        return [row * width + min(done, width) for row in range(pixels // width) for done in range(half, width + half, half)]
+
+    def _head(self, task: Task, now: int) -> tuple[int, int]:
+        timing = self.timing
+        ring = self.stream.rings[PARAMS["rmac"]]
+        for packet in task.packets:
+            self.stream.deliver(packet)
+        rows = sum(packet.rows for packet in task.packets)
+        pool = task.opcode is Opcode.POOL
+        # After a K group's first pass there is a pause, which the last group's only has when other passes follow it.
+        beats = task.beats(self.config) - (0 if pool or task.get("tiles") > 1 else 1)
+        last = max(now + beats - 1, ring.arrived[-1])
+        result = timing.pool_result if pool else timing.ktv_result
+        end = last + result + timing.written + IDLE
+        ring.release(rows, end - 1)
+        return end, task.beats(self.config)
+
+    def _load(self, task: Task) -> int:
+        return LOAD_START + self.memory.latency + max(task.get("px_end") * -(-task.get("dst_cg_end") // self.config.l), 0)
+
+    def _store(self, task: Task) -> int:
+        beats = self.program.output_bytes // self.config.beat_bytes
+        return STORE_START + self.memory.latency + beats
+
+
+#: Cycles from the start to the first descriptor's dispatch and to the first beat of weights, beyond the memory's latency.
+FETCH = 12
+STREAM_START = 6
+#: Cycles of LOAD and STORE beyond the memory's latency and their beats.
+LOAD_START = 20
+STORE_START = 20
+
+
+def predict(program: Program, memory: Memory | None = None) -> Prediction:
+    """When everything happens if the memory answers after ``memory.latency`` cycles and then gives a beat a cycle."""
+    return _Run(program, memory or Memory()).go()

@@ -1,0 +1,49 @@
+"""The weight stream in time: when each row arrives in its ring, and when its place is free again."""
+
+from dataclasses import dataclass, field
+
+from hw.compiler.packets import PARAMS, WEIGHTS, Packet
+from hw.config import AcceleratorConfig
+
+
+@dataclass
+class Ring:
+    """Arrival times of all rows so far, and the times from which the place of each was free again."""
+
+    depth: int
+    arrived: list[int] = field(default_factory=list)
+    freed: list[int] = field(default_factory=list)
+
+    def release(self, rows: int, time: int) -> None:
+        """The next ``rows`` rows are used up at ``time``."""
+        self.freed.extend([time] * rows)
+
+
+class WeightStream:
+    """One beat a cycle from ``start`` on, packet by packet, waiting where a ring is full."""
+
+    #: Cycles from the last beat of a row to the engine's seeing it: decoder and ring.
+    ARRIVE = 3
+
+    def __init__(self, config: AcceleratorConfig, start: int):
+        self.config = config
+        self.time = start
+        self.beats = 0
+        self.rings = {
+            WEIGHTS["mat"]: Ring(config.weight_rows), WEIGHTS["rmac"]: Ring(config.weight_rows),
+            PARAMS["mat"]: Ring(config.param_rows), PARAMS["rmac"]: Ring(config.param_rows),
+        }
+
+    def deliver(self, packet: Packet) -> None:
+        """Take the packet's beats as early as its ring allows."""
+        ring = self.rings[packet.kind]
+        slots = self.config.l >> packet.split
+        beats = slots * (self.config.param_beats if packet.kind in PARAMS.values() else 1)
+        self.time += 1
+        for _ in range(packet.rows):
+            row = len(ring.arrived)
+            if row >= ring.depth:
+                self.time = max(self.time, ring.freed[row - ring.depth] + 1)
+            self.time += beats
+            ring.arrived.append(self.time + self.ARRIVE)
+        self.beats += packet.beats(self.config)
