@@ -13,7 +13,7 @@ from quant.contract import CODE_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, simulate, stream_through
 
-NARROW = TOY.with_(name="narrow", max_attention_pixels=4)
+NARROW = TOY.with_(name="narrow", divisor_rows=2)
 
 
 def test_log2():
@@ -61,30 +61,37 @@ def test_row_sum(config):
 def test_divisor_buffer(config):
     rng = random.Random(6)
     dut = DivisorBuffer(config)
-    lanes, pixels = config.l, config.max_attention_pixels
-    codes = [rng.randrange(16) for _ in range(pixels)]
+    lanes, depth = config.l, config.divisor_rows
+    codes = [[rng.randrange(16) for _ in range(lanes)] for _ in range(depth)]
 
     async def testbench(ctx):
-        rows = list(range(0, pixels, lanes))
+        rows = list(range(depth))
         rng.shuffle(rows)
-        for px in rows:
+        for row in rows:
             ctx.set(dut.write_valid, 1)
-            ctx.set(dut.write_px, px)
-            ctx.set(dut.write_codes, codes[px:px + lanes])
+            ctx.set(dut.write_row, row)
+            ctx.set(dut.write_codes, codes[row])
             await ctx.tick()
+        # Without its strobe a write does nothing.
         ctx.set(dut.write_valid, 0)
+        ctx.set(dut.write_codes, [(code + 1) % 16 for code in codes[rows[-1]]])
         # The row written last is asked for first, in the very next cycle.
-        requests = [(rows[-1], lanes.bit_length() - 1)]
+        every = lanes.bit_length() - 1
+        requests = [(rows[-1], 0, every)]
         for _ in range(300):
-            split = rng.randrange(lanes.bit_length())
-            requests.append((rng.randrange(pixels >> split) << split, split))
+            split = rng.randrange(every + 1)
+            requests.append((rng.randrange(depth), rng.randrange(lanes >> split) << split, split))
+        assert {split for *_, split in requests} == set(range(every + 1))
         for cycle in range(len(requests) + dut.latency):
             if cycle < len(requests):
-                ctx.set(dut.read_px, requests[cycle][0])
-                ctx.set(dut.read_split, requests[cycle][1])
+                row, px, split = requests[cycle]
+                ctx.set(dut.read_row, row)
+                ctx.set(dut.read_px, px)
+                ctx.set(dut.read_split, split)
             if cycle >= dut.latency:
-                px, split = requests[cycle - dut.latency]
-                assert plain(ctx.get(dut.read_codes)) == [codes[px + i % (1 << split)] for i in range(lanes)], (px, split)
+                row, px, split = requests[cycle - dut.latency]
+                expected = [codes[row][px + i % (1 << split)] for i in range(lanes)]
+                assert plain(ctx.get(dut.read_codes)) == expected, (row, px, split)
             await ctx.tick()
 
     simulate(dut, testbench)

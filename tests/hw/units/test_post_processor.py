@@ -48,9 +48,9 @@ class Workload:
             "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
             "dst_cg_end": self.integer(1, 12), "dst2_on": self.integer(0, 2), "dst2": Buffer(self.integer(0, 4)),
             "dst2_base": self.integer(0, 1 << 14), "lp": split,
-            "slot": self.integer(0, 2), "act": act, "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
+            "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act, "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
-            "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128), "div_min": self.integer(0, 8),
+            "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128),
             "use_code": 0, "logits": 0, **fixed,
         }
 
@@ -80,18 +80,25 @@ class Workload:
         return phase
 
     def division(self, count):
-        """DIV of some rows of the divisor buffer, then QZ of the pixels in them."""
-        divide = self.phase(count, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split)
-        pixels = []
+        """DIV of some rows of the divisor buffer, head by head, then QZ of the pixels in them."""
+        heads = 4
+        rows = self.integer(1, self.config.divisor_rows // heads + 1)
+        divide = self.phase(count, rows=heads, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split, dst_rows=rows)
+        for row in divide.params:
+            # The smallest exponent is the head's: all channels alike, and everything else counts for nothing.
+            shift = self.integer(0, 8)
+            row[:] = [[channel | {"shift": shift} for channel in slot] for slot in row]
+        places = []
         for result in divide.results:
-            result["px"] = self.integer(0, self.config.max_attention_pixels // self.lanes) * self.lanes
+            result["px"] = self.integer(0, rows) * self.lanes
             result["acc"] = self.rng.integers(0, 1 << self.integer(1, 14), (self.lanes, self.size))
             if self.integer(0, 4) == 0:
                 result["acc"][0, 0] = 0
-            pixels += range(result["px"], result["px"] + self.lanes)
-        quotient = self.phase(2 * count, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1)
+            places += [(result["entry"], px) for px in range(result["px"], result["px"] + self.lanes)]
+        quotient = self.phase(2 * count, rows=heads, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1, dst_rows=rows)
         for result in quotient.results:
-            result["px"] = pixels[self.integer(0, len(pixels))] >> quotient.task["lp"] << quotient.task["lp"]
+            entry, px = places[self.integer(0, len(places))]
+            result |= {"entry": entry, "px": px >> quotient.task["lp"] << quotient.task["lp"]}
         return [divide, quotient]
 
     def attention(self, count):
@@ -99,8 +106,8 @@ class Workload:
         phase = self.phase(count, opcode=Opcode.KTV, dst=Buffer.Z, act=Act.NONE, rows=2)
         for result in phase.results:
             row_sum = self.integer(0, 2)
-            groups = self.config.max_groups
-            result |= {"px": self.integer(0, groups), "cg": self.integer(0, groups), "row_sum": row_sum, "entry": row_sum}
+            row, group = self.integer(0, self.config.z_rows // 2), self.integer(0, self.config.max_groups)
+            result |= {"px": row, "cg": group, "row_sum": row_sum, "entry": row_sum}
         return phase
 
 
@@ -109,12 +116,17 @@ class Model:
 
     def __init__(self, config):
         self.config = config
+        #: By place in the divisor buffer: row times ``l`` plus the pixel in it.
         self.codes = {}
 
     def residual(self, source, base, rows, skew, spread, px, cg):
         """Some content of the residual's tensor."""
         seed = hash((int(source), base, rows, skew, spread, px, cg)) & 0xFFFFFFFF
         return np.random.default_rng(seed).integers(-128, 128, (self.config.l, self.config.m))
+
+    def place(self, task, result):
+        """Place of slot 0's pixel in the divisor buffer: a head has ``dst_rows`` rows of ``l`` pixels."""
+        return result["entry"] * task["dst_rows"] * self.config.l + result["px"]
 
     def expected(self, phase, result):
         """All that the ports say when ``result`` is written."""
@@ -124,7 +136,7 @@ class Model:
         columns = {name: np.array([p[name] for p in params]) for name in params[0]}
         acc = result["acc"].reshape(1, -1)
         act = {Act.HARDSWISH: "hardswish"}.get(task["act"], "none")
-        codes = [self.codes.get(result["px"] + i % (1 << split), 0) if task["use_code"] else 0 for i in range(lanes)]
+        codes = [self.codes.get(self.place(task, result) + i % (1 << split), 0) if task["use_code"] else 0 for i in range(lanes)]
         code = np.repeat(np.array(codes), size)[None]
         residual = constants = None
         if task["act"] is Act.RESIDUAL:
@@ -143,8 +155,9 @@ class Model:
         words = wide = t if task["logits"] else q
         if dst is Buffer.DIV:
             words = np.zeros_like(q)
-            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], task["div_min"])
-            self.codes |= {result["px"] + i: int(words[i, 0]) for i in range(lanes)}
+            smallest = np.array([slot[0]["shift"] for slot in phase.params[result["entry"]]])
+            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], smallest)
+            self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
             "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
             "trace_valid": 1, "trace_tag": task["tag"], "trace_dst": dst.value, "trace_px": result["px"],
@@ -161,7 +174,7 @@ class Model:
                 out |= {"write2.base": task["dst2_base"], "write2_dst": task["dst2"].value}
         if dst is Buffer.Z:
             out |= {
-                "z_write.slot": task["slot"], "z_write.k": result["px"], "z_write.j": result["cg"],
+                "z_write.row": task["z_row"] + result["px"], "z_write.j": result["cg"],
                 "z_write.ksum": result["row_sum"], "z_write.rows": q[:size].tolist(),
             }
         return out
@@ -260,8 +273,11 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                 seen.update(f"q {q}" for q in (-128, 127) for row in got["trace_words"] if q in row)
                 seen["cut"] += expected["trace_mask"] != result["mask"]
                 seen["second"] += expected["write2.valid"]
-                pixels = range(result["px"], result["px"] + (1 << phase.task["lp"]))
-                seen["code"] += phase.task["use_code"] and any(model.codes.get(px) for px in pixels)
+                first = model.place(phase.task, result)
+                seen["code"] += phase.task["use_code"] and any(model.codes.get(first + i) for i in range(1 << phase.task["lp"]))
+                seen["head"] += phase.task["use_code"] and result["entry"] > 0
+                seen["z row"] += phase.task["dst"] is Buffer.Z and phase.task["z_row"] > 0
+                seen["spread"] += phase.task["act"] is Act.RESIDUAL and 1 << phase.task["lp"] < config.l
             else:
                 for path in ("write.valid", "write2.valid", "z_write.valid", "trace_valid"):
                     assert not sample(ctx, dut, path), f"{path} in cycle {cycle}"
@@ -281,7 +297,6 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
             for name, engine in engines.items():
                 port = getattr(dut, f"{name}_param")
                 if ctx.get(port.en):
-                    assert engine.phase.task["dst"] is not Buffer.DIV
                     params[name, cycle + PARAM_LATENCY] = engine.phase.params[ctx.get(port.offset)]
             if ctx.get(dut.residual.valid):
                 read = dut.residual
@@ -330,6 +345,7 @@ def workloads(config, count, seed):
 def test_every_kind_of_task_with_two_competing_engines(read, write):
     seen = check(TOY, read, write, *workloads(TOY, 25, read), seed=read)
     assert seen["contention"] > 100 and seen["idle"] > 50
+    assert seen["spread"] > 20 and seen["head"] > 10 and seen["z row"] > 10
     assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
     for dst in (Buffer.X, Buffer.Y, Buffer.D, Buffer.H):
         assert all(seen[dst, act] > 10 for act in Act)
