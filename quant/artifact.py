@@ -22,7 +22,13 @@ __all__ = ["MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Pos
 
 SCHEMA, VERSION = "triovit-artifact", 1
 MANIFEST, TENSORS = "manifest.json", "tensors.safetensors"
-_LAYER_FIELDS = {"name": str, "kind": str, "inputs": list, "output_shape": list, "output_scale": (int, float)}
+_LAYER_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "kind": str,
+    "inputs": list,
+    "output_shape": list,
+    "output_scale": (int, float),
+}
 
 
 @dataclass
@@ -127,8 +133,6 @@ class Artifact:
         manifest = _read_manifest(file)
         arrays = _read_tensors(path / TENSORS, manifest["files"].get(TENSORS))
         layers = [_layer_from_dict(entry, arrays, f"{file}") for entry in manifest["layers"]]
-        if arrays:
-            raise UserError(f"{path / TENSORS}: tensor {min(arrays)} belongs to no layer; {REMEDY}")
         source = manifest["input"]
         if not isinstance(source.get("tensor"), str) or not _is_shape(source.get("shape"), 3):
             raise UserError(f"{file}: field input must have a tensor name and a shape [C, H, W]; {REMEDY}")
@@ -143,6 +147,8 @@ class Artifact:
             float_score=manifest["float"],
         )
         artifact.check(str(file))
+        if arrays:
+            raise UserError(f"{path / TENSORS}: tensor {min(arrays)} belongs to no layer; {REMEDY}")
         return artifact
 
 

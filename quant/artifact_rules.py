@@ -103,9 +103,10 @@ class LayerCheck:
         if not layer.inputs or (layer.kind != "attention" and len(layer.inputs) != 1):
             raise self.fail(f"{len(layer.inputs)} inputs, and must have 1")
         self._attributes()
-        self._post()
         in_shapes = [self.shapes[name] for name in layer.inputs]
-        self._arrays(self._expected(in_shapes))
+        expected = self._expected(in_shapes)
+        self._post()
+        self._arrays(expected)
         bound = accumulator_bound(layer, in_shapes)
         if bound.max() >= ACC_LIMIT:
             worst = int(bound.argmax())
@@ -123,7 +124,7 @@ class LayerCheck:
                 raise self.fail(
                     f"attribute {name} is {value!r}, and must be {'true or false' if kind is bool else 'a whole number'}"
                 )
-            if kind is int and name != "pad" and value < 1:
+            if isinstance(value, int) and kind is int and name != "pad" and value < 1:
                 raise self.fail(f"attribute {name} is {value}, and must be at least 1")
         for name in self.layer.attrs:
             if name not in wanted:
@@ -175,7 +176,7 @@ class LayerCheck:
         if c_out < 1 or layer.output_shape != expected:
             raise self.fail(f"output_shape is {list(layer.output_shape)}, and must be {list(expected)}")
         if layer.kind == "attention":
-            return {name: (attrs["heads"],) for name in KINDS["attention"][1]}
+            return dict.fromkeys(KINDS["attention"][1], (attrs["heads"],))
         if layer.kind == "layernorm" and c_in > MAX_NORM:
             raise self.fail(f"normalises {c_in} channels, and at most {MAX_NORM} are supported", "use a narrower head")
         groups, kernel = attrs.get("groups", 1), attrs.get("kernel", 1)
@@ -198,7 +199,7 @@ class LayerCheck:
             )
         if any(shape[1:] != in_shapes[0][1:] or shape[0] % (3 * dim) for shape in in_shapes):
             raise self.fail(
-                f"inputs have shapes {[list(shape) for shape in in_shapes]}, and must be one size with multiples of {3 * dim} channels"
+                f"inputs have shapes {[*map(list, in_shapes)]}, and must be one size with multiples of {3 * dim} channels"
             )
         total = sum(shape[0] for shape in in_shapes)
         if total != 3 * dim * heads:

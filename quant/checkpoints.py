@@ -98,7 +98,7 @@ def _recognise(state: dict[str, Tensor], path: Path) -> NetworkSpec:
     if likeness(best) < _FAMILIAR:
         stranger = next((key for key in found if key not in _shapes(best)), min(found))
         raise UserError(
-            f"{path}: is no EfficientViT B0..B3 (tensor {stranger} has no place in one); give a softmax-free EfficientViT's weights"
+            f"{path}: is no EfficientViT B0..B3 (tensor {stranger} has no place in one); give an EfficientViT's weights"
         )
     classes = found.get(f"{_CLASSES}.weight", ())
     return replace(SPECS[best], classes=classes[0]) if len(classes) == 2 else SPECS[best]

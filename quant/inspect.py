@@ -85,7 +85,7 @@ def _attention_rows(op: Operation) -> Iterator[Row]:
 
 def _row(op: Operation) -> Row:
     kind = {"conv": "Conv", "dw": "DW", "pool": "Pool", "fc": "FC"}.get(op.kind) or ("GConv" if op.groups > 1 else "PW")
-    # A pointwise layer behind a depthwise one is its consumer in the inter-layer pipeline, so MAT's; the others have both engines.
+    # A pointwise layer behind a depthwise one is its consumer in the inter-layer pipeline, so MAT's; others have both engines.
     behind = op.inputs[0].rsplit(".", 1)[-1].startswith("dw")
     engine = {"DW": "R-MAC", "Pool": "aux"}.get(kind) or ("MAT" if behind else "both")
     activation = "hswish" if op.hardswish else "(+res)" if op.residual else ""

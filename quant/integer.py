@@ -47,7 +47,9 @@ def second_step(t: Tensor, post: Post, three: Tensor, zero: Tensor, residual: Te
 
 
 def convolve(x: Tensor, weight: Tensor, pad: Tensor, stride: int, groups: int) -> Tensor:
-    """Accumulate a convolution of int64 ``[N, I, H, W]`` with int64 ``[O, I/groups, k, k]``; outside the picture channel i is ``pad[i]``.
+    """Accumulate a convolution of int64 ``[N, I, H, W]`` with int64 ``[O, I/groups, k, k]``.
+
+    Outside the picture channel i is ``pad[i]``.
 
     Double precision holds every sum exactly: the contract keeps them below 2^26.
     """

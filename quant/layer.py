@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 #: Arrays that every post-processed layer has, one value an output channel (integer contract, section 3).
@@ -50,7 +49,8 @@ class Post:
 class Layer:
     """One layer of integers.
 
-    ``arrays`` has the fields that :data:`KINDS` lists: ``weight`` int8, everything else int32. ``post`` is None for attention only.
+    ``arrays`` has the fields that :data:`KINDS` lists: ``weight`` int8, everything else int32. ``post`` is None for
+    attention only.
     """
 
     name: str

@@ -77,10 +77,20 @@ def quantize(
             progress("exporting", index + 1, len(layers))
     task = "classification" if spec.seg_head is None else "backbone"
     artifact = Artifact(
-        network={"name": spec.name, "resolution": list(spec.resolution), "classes": spec.classes, "task": task,
-                 "mean": list(spec.mean), "std": list(spec.std)},
-        layers=done, output=layers[-1].op.name, input_shape=(3, *spec.resolution), quantization=options.to_dict(),
-        calibration=report, float_score=score,
+        network={
+            "name": spec.name,
+            "resolution": list(spec.resolution),
+            "classes": spec.classes,
+            "task": task,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+        },
+        layers=done,
+        output=layers[-1].op.name,
+        input_shape=(3, *spec.resolution),
+        quantization=options.to_dict(),
+        calibration=report,
+        float_score=score,
     )
     artifact.check(spec.name)
     return artifact
@@ -89,7 +99,9 @@ def quantize(
 def _require_finite(seen: Observations) -> None:
     for name, statistics in seen.statistics.items():
         if not (statistics.low.isfinite().all() and statistics.high.isfinite().all()):
-            raise UserError(f"layer {name}: its output is not finite on the calibration pictures; check the weights and the pictures")
+            raise UserError(
+                f"layer {name}: its output is not finite on the calibration pictures; check the weights and the pictures"
+            )
 
 
 def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, options: Options) -> dict[str, Encoding]:
@@ -100,7 +112,7 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     # What attention reads and writes has no zero point, so that products of matrices need no corrections.
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
-    encodings = {"image": image_encoding(spec)[0]}
+    encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
         if op.name in divided:
@@ -112,12 +124,16 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     return encodings
 
 
-def _attention(layer: FloatLayer, seen: Observations, encodings: dict[str, Encoding], options: Options) -> tuple[Layer, dict[str, Any]]:
+def _attention(
+    layer: FloatLayer, seen: Observations, encodings: dict[str, Encoding], options: Options
+) -> tuple[Layer, dict[str, Any]]:
     op, target = layer.op, encodings[layer.op.name]
     arrays, exponents = attention_arrays(
         op, [seen.attention[name] for name in op.inputs], [encodings[name] for name in op.inputs], target, options
     )
-    made = Layer(op.name, "attention", op.inputs, op.output_shape, target.scale, {"heads": op.heads, "dim": op.dim}, None, dict(arrays))
+    made = Layer(
+        op.name, "attention", op.inputs, op.output_shape, target.scale, {"heads": op.heads, "dim": op.dim}, None, dict(arrays)
+    )
     return made, {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in exponents.items()}
 
 
@@ -136,8 +152,13 @@ def _ranges(remedy: str, statistics: Statistics, encoding: Encoding) -> dict[str
     moved = encoding.zeros * -encoding.scale if encoding.remedy == "shifting" else torch.zeros_like(encoding.zeros)
     low, high = ((values - moved) / encoding.factors for values in (statistics.low, statistics.high))
     return {
-        "remedy": remedy, "applied": encoding.remedy == remedy, "scale": encoding.scale,
-        "low_before": _plain(statistics.low), "high_before": _plain(statistics.high), "low_after": _plain(low), "high_after": _plain(high),
+        "remedy": remedy,
+        "applied": encoding.remedy == remedy,
+        "scale": encoding.scale,
+        "low_before": _plain(statistics.low),
+        "high_before": _plain(statistics.high),
+        "low_after": _plain(low),
+        "high_after": _plain(high),
     }
 
 
@@ -155,8 +176,8 @@ def _float_score(network: EfficientViT, scored: tuple[Pictures, Labels] | None, 
         raise UserError(f"labels: are {len(labels)} for {len(pictures)} pictures; give one a picture")
     with torch.no_grad():
         for start in range(0, len(pictures), 16):
-            part = torch.from_numpy(pictures[start:start + 16])
-            right += int((network(network.normalise(part)).argmax(1) == labels[start:start + 16]).sum())
+            part = torch.from_numpy(pictures[start : start + 16])
+            right += int((network(network.normalise(part)).argmax(1) == labels[start : start + 16]).sum())
             if progress:
                 progress("scoring the float network", min(start + 16, len(pictures)), len(pictures))
     return {"score": right / len(pictures), "metric": "top1", "images": len(pictures)}

@@ -101,8 +101,12 @@ def replay(artifact: Artifact, picture: Pictures) -> dict[str, npt.NDArray[Any]]
     outputs: dict[str, npt.NDArray[Any]] = {}
 
     def keep(layer: Layer, tensors: Tensors) -> None:
-        kinds = {layer.name: np.int16 if layer.logits else np.int8, f"{layer.name}.z": np.int8, f"{layer.name}.ksum": np.int8,
-                 f"{layer.name}.code": np.uint8}
+        kinds = {
+            layer.name: np.int16 if layer.logits else np.int8,
+            f"{layer.name}.z": np.int8,
+            f"{layer.name}.ksum": np.int8,
+            f"{layer.name}.code": np.uint8,
+        }
         for name, kind in kinds.items():
             if name in tensors:
                 outputs[name] = tensors[name][0].numpy().astype(kind)
@@ -127,7 +131,7 @@ def predict(artifact: Artifact, pictures: Pictures, batch: int = 8, progress: Pr
             outputs.append(tensors[layer.name])
 
     for start in range(0, len(pictures), batch):
-        _run(artifact, pictures[start:start + batch], keep)
+        _run(artifact, pictures[start : start + batch], keep)
         if progress:
             progress("replaying", min(start + batch, len(pictures)), len(pictures))
     return torch.cat(outputs).numpy()

@@ -104,9 +104,20 @@ class _Builder:
 
     def mbconv(self, name: str, c_out: int, key: str, stride: int, *, fewer_norm: bool, shortcut: bool) -> None:
         source, middle = self.tensor, self.channels * self.spec.expand
-        first = {"hardswish": True, "norm": not fewer_norm, "bias": fewer_norm}
-        self.conv(f"{name}.pw1", "pw", middle, f"{key}.inverted_conv", **first)
-        self.conv(f"{name}.dw", "dw", middle, f"{key}.depth_conv", kernel=3, stride=stride, groups=middle, **first)
+        norm, bias = not fewer_norm, fewer_norm
+        self.conv(f"{name}.pw1", "pw", middle, f"{key}.inverted_conv", hardswish=True, norm=norm, bias=bias)
+        self.conv(
+            f"{name}.dw",
+            "dw",
+            middle,
+            f"{key}.depth_conv",
+            kernel=3,
+            stride=stride,
+            groups=middle,
+            hardswish=True,
+            norm=norm,
+            bias=bias,
+        )
         self.conv(f"{name}.pw2", "pw", c_out, f"{key}.point_conv", residual=source if shortcut else "")
 
     def attention(self, name: str, key: str) -> None:

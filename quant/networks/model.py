@@ -70,9 +70,9 @@ class MBConv(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, stride: int, expand: int, eps: float, *, fewer_norm: bool):
         super().__init__()
-        middle, first = c_in * expand, {"norm": not fewer_norm, "bias": fewer_norm, "act": True, "eps": eps}
-        self.inverted_conv = ConvLayer(c_in, middle, **first)
-        self.depth_conv = ConvLayer(middle, middle, 3, stride, middle, **first)
+        middle, norm = c_in * expand, not fewer_norm
+        self.inverted_conv = ConvLayer(c_in, middle, norm=norm, bias=fewer_norm, act=True, eps=eps)
+        self.depth_conv = ConvLayer(middle, middle, 3, stride, middle, norm=norm, bias=fewer_norm, act=True, eps=eps)
         self.point_conv = ConvLayer(middle, c_out, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class Backbone(nn.Module):
 
 
 class SegHead(nn.Module):
-    """The last three stages brought to one width and size, added, one or more MBConvs, the classes: ``[N, classes, H/8, W/8]``."""
+    """The last three stages brought to one width and size, added, MBConvs, the classes: ``[N, classes, H/8, W/8]``."""
 
     def __init__(self, spec: NetworkSpec):
         super().__init__()

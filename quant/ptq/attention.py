@@ -1,4 +1,4 @@
-"""The integers of linear attention: Z's and Ks's scales, the divisors' log2 window, the quotient's factor (contract, section 7)."""
+"""The integers of linear attention (contract, section 7): the scales of Z and Ks, the divisors' window, the quotient's factor."""
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,13 @@ def _tops(acc: Tensor, options: Options) -> Tensor:
     by_head = acc.transpose(0, 1).flatten(1).double()
     tops = by_head.abs().amax(1).clamp(min=1)
     if options.activations == "mse":
-        tops = torch.tensor([search_activation(values.float(), -float(top), float(top), symmetric=True)[1]
-                             for values, top in zip(by_head, tops, strict=True)], dtype=torch.float64)
+        tops = torch.tensor(
+            [
+                search_activation(values.float(), -float(top), float(top), symmetric=True)[1]
+                for values, top in zip(by_head, tops, strict=True)
+            ],
+            dtype=torch.float64,
+        )
     return tops.clamp(min=1)
 
 
@@ -34,8 +39,9 @@ def attention_arrays(
 ) -> tuple[dict[str, npt.NDArray[np.int32]], dict[str, list[float]]]:
     """Choose an attention layer's arrays from its float inputs ``[N, 3*d*H, h, w]`` and their encodings (zero point 0).
 
-    ``div_min`` makes the 16 codes end where the largest divisor can be met, with one spare. The quotient's factor is fitted to the
-    float result, head by head, because rounding the divisor's logarithm at 1.5 instead of the root of 2 makes it too small on average.
+    ``div_min`` makes the 16 codes end where the largest divisor can be met, with one spare. The quotient's factor is
+    fitted to the float result, head by head, because rounding the divisor's logarithm at 1.5 instead of the root of 2
+    makes it too small on average.
 
     Returns
     -------
@@ -44,7 +50,9 @@ def attention_arrays(
     """
     ints = [integer.sat((x.double() / e.scale).round().long(), 8) for x, e in zip(qkv, encodings, strict=True)]
     q, k, v = integer.split_heads(ints, op.dim)
-    step = torch.cat([torch.full((x.shape[1] // (3 * op.dim),), e.scale, dtype=torch.float64) for x, e in zip(qkv, encodings, strict=True)])
+    step = torch.cat(
+        [torch.full((x.shape[1] // (3 * op.dim),), e.scale, dtype=torch.float64) for x, e in zip(qkv, encodings, strict=True)]
+    )
     z_top = _tops(integer.product(k, v.transpose(-1, -2)), options)
     k_top = _tops(k.sum(-1), options)
     z_mult, z_shift = fixed_point((127 / z_top).numpy(), f"{op.name}.z")
@@ -61,12 +69,23 @@ def attention_arrays(
         div_min = torch.full_like(top, _EXPONENT_MAX)
     code = integer.divisor_code(divisor, div_min)
     numerator = integer.product(z.transpose(-1, -2), q).double()
-    quotient = numerator * (step * z_top / k_top).reshape(1, -1, 1, 1) * torch.exp2(-(code + div_min.reshape(1, -1, 1)).double())[:, :, None]
+    quotient = (
+        numerator
+        * (step * z_top / k_top).reshape(1, -1, 1, 1)
+        * torch.exp2(-(code + div_min.reshape(1, -1, 1)).double())[:, :, None]
+    )
     exact = torch.cat([linear_attention(x, op.dim, 1e-15).reshape(x.shape[0], -1, op.dim, q.shape[-1]) for x in qkv], 1).double()
     fit = (quotient * exact).sum((0, 2, 3)) / quotient.square().sum((0, 2, 3)).clamp(min=1e-30)
     fit = torch.where(fit > 0, fit, 1.0)
     factor = fit * step * z_top / k_top / output.scale * torch.exp2(-div_min.double())
     o_mult, o_shift = fixed_point(factor.numpy(), op.name)
-    arrays = {"z_mult": z_mult, "z_shift": z_shift, "k_mult": k_mult, "k_shift": k_shift, "o_mult": o_mult, "o_shift": o_shift,
-              "div_min": div_min.numpy().astype(np.int32)}
+    arrays = {
+        "z_mult": z_mult,
+        "z_shift": z_shift,
+        "k_mult": k_mult,
+        "k_shift": k_shift,
+        "o_mult": o_mult,
+        "o_shift": o_shift,
+        "div_min": div_min.numpy().astype(np.int32),
+    }
     return arrays, {"exponent_low": low.tolist(), "exponent_high": top.tolist(), "quotient_fit": fit.tolist()}

@@ -31,7 +31,9 @@ class Encoding:
         return int(self.zeros[0])
 
 
-def find_range(statistics: Statistics, divide: Tensor, subtract: Tensor, options: Options, *, symmetric: bool) -> tuple[float, float]:
+def find_range(
+    statistics: Statistics, divide: Tensor, subtract: Tensor, options: Options, *, symmetric: bool
+) -> tuple[float, float]:
     """Return the range to cover of ``(x - subtract) / divide``, always with 0 in it; symmetric ranges as ``(-r, r)``."""
     ema = options.activations == "ema"
     low = float((((statistics.ema_low if ema else statistics.low) - subtract) / divide).min())

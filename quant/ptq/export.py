@@ -37,10 +37,10 @@ class _Sums:
     arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]]
 
 
-def image_encoding(spec: NetworkSpec) -> tuple[Encoding, Tensor]:
-    """Return how the raw picture minus 128 stands for the normalised one: zero points that need not be whole, and ``1 / (255 std)``."""
+def image_encoding(spec: NetworkSpec) -> Encoding:
+    """Return how the raw picture minus 128 stands for the normalised one; its zero points need not be whole."""
     mean, std = torch.tensor(spec.mean, dtype=torch.float64), torch.tensor(spec.std, dtype=torch.float64)
-    return Encoding(1.0, 1 / (255 * std), 255 * mean - 128), 1 / (255 * std)
+    return Encoding(1.0, 1 / (255 * std), 255 * mean - 128)
 
 
 class Exporter:
@@ -76,12 +76,13 @@ class Exporter:
 
     def _attributes(self, layer: FloatLayer, source: Encoding, logits: bool) -> dict[str, int | bool]:
         op = layer.op
-        return {
+        by_kind: dict[str, dict[str, int | bool]] = {
             "conv": {"kernel": op.kernel, "stride": op.stride},
             "dw": {"kernel": op.kernel, "stride": op.stride, "pad": source.zero},
             "pw": {"groups": op.groups},
             "fc": {"logits": logits},
-        }.get(op.kind, {})
+        }
+        return by_kind.get(op.kind, {})
 
     def _weights(self, layer: FloatLayer, source: Encoding) -> _Sums:
         """Weights of convolutions and fully connected layers, the input's factors multiplied in."""
@@ -90,7 +91,7 @@ class Exporter:
         effective = weight * per_input
         rows = effective.flatten(1)
         scales = weight_scales(rows, self.options.weights)
-        # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias within the accumulator.
+        # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
         room = layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3))
         scales = torch.maximum(scales, room)
         quantized = (rows / scales[:, None]).round().clamp(-127, 127)
@@ -101,7 +102,9 @@ class Exporter:
         unit = source.scale * scales
         zeros = (quantized.reshape(weight.shape) * self._per_input(source.zeros, layer)).flatten(1).sum(1)
         shape = {"conv": weight.shape, "dw": (op.c_out, op.kernel, op.kernel)}.get(op.kind, weight.shape[:2])
-        arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {"weight": quantized.reshape(shape).numpy().astype(np.int8)}
+        arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {
+            "weight": quantized.reshape(shape).numpy().astype(np.int8)
+        }
         if op.kind == "conv":
             arrays["pad"] = _int32(source.zeros.round())
         return _Sums(unit, bias / unit - zeros, arrays)
@@ -129,12 +132,14 @@ class Exporter:
     def _bias(self, sums: _Sums, name: str) -> npt.NDArray[np.int32]:
         bias = sums.bias.round()
         if float(bias.abs().max()) >= ACC_LIMIT:
-            raise UserError(f"layer {name}: the bias of channel {int(bias.abs().argmax())} does not fit the accumulator (2^26); "
-                            "calibrate with more pictures, or train with weight decay")
+            raise UserError(
+                f"layer {name}: the bias of channel {int(bias.abs().argmax())} does not fit the accumulator (2^26); "
+                "calibrate with more pictures, or train with weight decay"
+            )
         return _int32(bias)
 
     def _steps(self, layer: FloatLayer, target: Encoding, logits: bool) -> tuple[Post, Tensor, Tensor, Tensor]:
-        """Both steps of post-processing: the post, ``t``'s real step, ``three`` and ``zero``, the last three one an output channel."""
+        """Both steps of post-processing: the post, then one an output channel ``t``'s real step, ``three`` and ``zero``."""
         op, steps = layer.op, target.scale * target.factors
         none = torch.zeros_like(steps)
         if logits:
@@ -162,10 +167,14 @@ class Exporter:
         """The largest second shift with which the residual's factor and the branch fit."""
         ratio = self.encodings[op.residual].scale / target.scale
         branch = self.seen.statistics[op.name].branch * _HEADROOM / target.scale
-        out_shift = min(int(np.floor(np.log2(_RES_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX)
+        out_shift = min(
+            int(np.floor(np.log2(_RES_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX
+        )
         if out_shift < 0:
-            raise UserError(f"layer {op.name}: the residual's scale is {ratio:.3g} times the sum's, too much for {RES_MULT_BITS} bits; "
-                            "calibrate with pictures like those the network was trained on")
+            raise UserError(
+                f"layer {op.name}: the residual's scale is {ratio:.3g} times the sum's, too much for {RES_MULT_BITS} bits; "
+                "calibrate with pictures like those the network was trained on"
+            )
         return out_shift
 
     @staticmethod
@@ -176,8 +185,10 @@ class Exporter:
             delta = (6 * steps * 2.0**-out_shift).sqrt()
             if float((3 / delta).max()) <= _THREE_MAX and float((reach / delta).max()) <= _T_MAX:
                 return out_shift
-        raise UserError(f"layer {name}: its hardswish has outputs too small or too large for {PRE_BITS} bits; "
-                        "calibrate with pictures like those the network was trained on")
+        raise UserError(
+            f"layer {name}: its hardswish has outputs too small or too large for {PRE_BITS} bits; "
+            "calibrate with pictures like those the network was trained on"
+        )
 
 
 def _int32(values: Tensor) -> npt.NDArray[np.int32]:

@@ -8,7 +8,7 @@ from triovit.errors import UserError
 
 
 def fixed_point(factors: npt.ArrayLike, layer: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return ``(mult, shift)`` with ``mult / 2^shift`` nearest to each factor and ``mult`` in [2^15, 2^16) where the shift allows it.
+    """Return ``(mult, shift)`` with ``mult / 2^shift`` nearest to each factor; ``mult`` in [2^15, 2^16) where possible.
 
     Raises
     ------
@@ -23,6 +23,8 @@ def fixed_point(factors: npt.ArrayLike, layer: str) -> tuple[npt.NDArray[np.int3
     mult, shift = np.where(carried, mult >> 1, mult), np.where(carried, shift - 1, shift)
     if shift.min() < 0:
         worst = int(shift.argmin())
-        raise UserError(f"layer {layer}: channel {worst} needs a factor of {values.flat[worst]:.3g}, and at most 65535 can be had; "
-                        "calibrate with pictures like those the network was trained on")
+        raise UserError(
+            f"layer {layer}: channel {worst} needs a factor of {values.flat[worst]:.3g}, and at most 65535 can be had; "
+            "calibrate with pictures like those the network was trained on"
+        )
     return mult.astype(np.int32), shift.astype(np.int32)

@@ -27,7 +27,7 @@ class FloatLayer:
 
 
 def fold(network: EfficientViT) -> list[FloatLayer]:
-    """Return the network's layers with every BatchNorm folded into the convolution before it (of a segmentation network: the backbone's)."""
+    """Return the layers (of a segmentation network: the backbone's), every BatchNorm folded into the convolution before it."""
     state = network.state_dict()
     return [_fold_one(op, state, network.spec.norm_eps) for op in operations(network.spec)]
 

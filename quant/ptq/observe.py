@@ -57,7 +57,7 @@ class Observations:
 def observe(
     network: EfficientViT, layers: list[FloatLayer], pictures: Tensor, attention_pictures: int, progress: Progress | None = None
 ) -> Observations:
-    """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs; the same pictures give the same record."""
+    """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs, the same each time."""
     found, kept = Observations(), {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in kept}

@@ -1,8 +1,8 @@
 """Choosing the range that 8 bits cover.
 
-``minmax`` covers everything. ``percentile`` leaves out the same small share at each end. ``ema`` follows each picture's extremes
-with an exponential moving average. ``mse`` tries 80 ranges, from everything down to a fifth of it, and keeps the one with the least
-error in the norm p = 2.4; source: the published settings of Trio-ViT (arXiv 2405.03882).
+``minmax`` covers everything. ``percentile`` leaves out the same small share at each end. ``ema`` follows each batch's
+extremes with an exponential moving average. ``mse`` tries 80 ranges, from everything down to a fifth of it, and keeps the
+one with the least error in the norm p = 2.4; source: the published settings of Trio-ViT (arXiv 2405.03882).
 """
 
 import torch

@@ -1,0 +1,1 @@
+"""Tests of the quantizer and the artifact."""
