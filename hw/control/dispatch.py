@@ -159,7 +159,7 @@ class Dispatch(wiring.Component):
         yield is_one(USES_DEPTH) & (task.depth == 0), ErrorCode.BAD_FIELD
         yield is_one(USES_PIXELS) & (task.px_end <= task.px_start), ErrorCode.BAD_FIELD
         yield (raw == Opcode.DW.value) & (~task.kernel.matches(3, 5) | ~task.stride.matches(1, 2)), ErrorCode.BAD_FIELD
-        bad_width = (task.w_in == 0) | task.w_in[0] | (task.w_in > config.max_picture_width)
+        bad_width = (task.w_in < 4) | task.w_in[0] | (task.w_in > config.max_picture_width)
         yield (raw == Opcode.LOAD.value) & (bad_width | (task.h_in == 0) | (task.stride != 2)), ErrorCode.BAD_FIELD
         yield (raw == Opcode.STORE.value) & (task.dst_cg_end == 0), ErrorCode.BAD_FIELD
         yield raw > max(opcode.value for opcode in Opcode), ErrorCode.BAD_OPCODE

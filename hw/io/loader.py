@@ -1,6 +1,6 @@
 """The LOAD task: a picture from memory, unfolded for the stem convolution."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -17,8 +17,10 @@ from quant.contract import ACT_BITS
 
 #: Rows and columns of the stem's kernel.
 KERNEL = 3
-#: Rows of the line buffer: three in use and one being filled.
+#: Memories of the line buffer (for each parity of the pair): the kernel's rows lie in different ones.
 LINES = 4
+#: Rows that the line buffer holds, two a memory: three in use, the others being filled.
+HELD_ROWS = 2 * LINES
 
 
 class Loader(wiring.Component):
@@ -27,10 +29,11 @@ class Loader(wiring.Component):
     The picture is uint8, rows without padding, channels interleaved; a value ``u`` becomes ``u - 128``. Output pixel
     ``p = yo * w_out + xo`` gets the values ``(kx * 3 + ky) * 3 + c``, in words of ``m``: channel groups 0 .. ``groups - 1`` at
     ``dst_base`` with ``dst_rows`` rows each, bank skew 0 (one pixel slot), ``l`` channel groups a write. Outside the picture
-    the values are ``task.pad``, in the last word the rest is 0. ``w_in`` is even and ``stride`` 2; ``h_in`` may be odd.
+    the values are ``task.pad``, in the last word the rest is 0. ``w_in`` is even, at least 4, and ``stride`` 2; ``h_in`` may be
+    odd.
 
-    Two pixels a cycle come in (less one cycle a beat); an output pixel takes ``ceil(groups / l)`` cycles. A row is unfolded while
-    the next ones come in, so a picture takes about ``h_in * w_in / 2`` cycles.
+    Four pixels a cycle come in; an output pixel takes ``ceil(groups / l)`` cycles. Rows are unfolded while the next ones come
+    in, so a picture takes about ``h_in * w_in / 4 * ceil(groups / l)`` cycles.
 
     Parameters
     ----------
@@ -113,24 +116,33 @@ class Loader(wiring.Component):
             m.d.comb += self.unit.busy.eq(~fsm.ongoing("IDLE"))
         m.d.comb += gearbox.clear.eq(idle)
 
-        # Filling side: the line buffer's row y is memory y mod 4; a word is a pair of pixels.
+        # Filling side: row y is in memories y mod 4, a word is a pair of pixels, even and odd pairs lie apart. Up to two
+        # neighbouring pairs come at once, the second of them perhaps in the next row: they never meet in a memory.
         pairs = config.max_picture_width // 2
         row_pairs = Signal(range(pairs + 1))
         m.d.comb += row_pairs.eq(task.w_in >> 1)
-        y_in, x_in = Signal(range((1 << DESCRIPTOR["h_in"].width) + LINES)), Signal(range(pairs))
+        y_in, x_in = Signal(range((1 << DESCRIPTOR["h_in"].width) + HELD_ROWS)), Signal(range(pairs))
         y_out, x_out = Signal(DESCRIPTOR["h_in"].width), Signal(range(pairs))
-        fill, last_pair = Signal(), Signal()
+        come, fill = gearbox.o.payload, Signal()
+        y_last, x_second, y_second, beyond = Signal.like(y_in), Signal.like(x_in), Signal.like(y_in), Signal.like(x_in)
+        ends_row, next_ends_row = Signal(), Signal()
         sign_flip = Const(int.from_bytes(bytes([1 << (ACT_BITS - 1)] * PAIR_BYTES), "little"), 8 * PAIR_BYTES)
         m.d.comb += [
+            ends_row.eq(x_in == row_pairs - 1),
+            x_second.eq(Mux(ends_row, 0, x_in + 1)),
+            y_second.eq(y_in + ends_row),
+            next_ends_row.eq(x_second == row_pairs - 1),
+            beyond.eq(Mux(next_ends_row, 0, x_second + 1)),
+            y_last.eq(Mux(come.all, y_second, y_in)),
             # Row 2 * y_out - 1 is the oldest in use; it must not be overwritten.
-            gearbox.o.ready.eq(active & (y_in < task.h_in) & (y_in <= 2 * y_out + LINES - 2)),
+            gearbox.o.ready.eq(active & (y_in < task.h_in) & (y_last <= 2 * y_out + HELD_ROWS - 2)),
             fill.eq(gearbox.o.valid & gearbox.o.ready),
-            last_pair.eq(x_in == row_pairs - 1),
         ]
         with m.If(fill):
-            m.d.sync += x_in.eq(Mux(last_pair, 0, x_in + 1))
-            with m.If(last_pair):
-                m.d.sync += y_in.eq(y_in + 1)
+            with m.If(come.all):
+                m.d.sync += [x_in.eq(beyond), y_in.eq(y_second + next_ends_row)]
+            with m.Else():
+                m.d.sync += [x_in.eq(x_second), y_in.eq(y_second)]
 
         # Unfolding side: issue a column, receive it a cycle later, hold it while it is written. ``move`` steps all three.
         issue, move, in_row = Signal(), Signal(), Signal()
@@ -150,28 +162,44 @@ class Loader(wiring.Component):
                 with m.If(top_row + 2 >= task.h_in):
                     m.d.sync += end.eq(1)
 
+        line_bits = ceil_log2(LINES)
+        # Memory of the kernel's top row, 2 * y_out - 1.
+        phase = Signal(line_bits)
+        m.d.comb += phase.eq(top_row - 1)
+
+        def place(x: Signal, y: Value) -> Value:
+            """Address of a pair of row ``y`` in its memory."""
+            return Cat(x[1:], y[line_bits])
+
         columns = []
         for line in range(LINES):
-            memory = Memory(shape=unsigned(8 * PAIR_BYTES), depth=pairs, init=[])
-            m.submodules[f"line_{line}"] = memory
-            write, read = memory.write_port(), memory.read_port()
-            m.d.comb += [
-                write.addr.eq(x_in),
-                write.data.eq(gearbox.o.payload ^ sign_flip),
-                write.en.eq(fill & (y_in[:ceil_log2(LINES)] == line)),
-                read.addr.eq(x_out),
-                read.en.eq(move),
-            ]
-            columns.append(read.data)
+            row = Signal(range(HELD_ROWS), name=f"row_of_{line}")
+            distance = Signal(line_bits, name=f"distance_of_{line}")
+            m.d.comb += [distance.eq(line - phase), row.eq(top_row - 1 + distance)]
+            for parity in range(2):
+                memory = Memory(shape=unsigned(8 * PAIR_BYTES), depth=1 << len(x_in), init=[])
+                m.submodules[f"line_{line}_{parity}"] = memory
+                write, read = memory.write_port(), memory.read_port()
+                takes_first, takes_second = Signal(name=f"first_{line}_{parity}"), Signal(name=f"second_{line}_{parity}")
+                m.d.comb += [
+                    takes_first.eq((y_in[:line_bits] == line) & (x_in[0] == parity)),
+                    takes_second.eq(come.all & (y_second[:line_bits] == line) & (x_second[0] == parity)),
+                    write.addr.eq(Mux(takes_first, place(x_in, y_in), place(x_second, y_second))),
+                    write.data.eq(Mux(takes_first, come.pairs[0], come.pairs[1]) ^ sign_flip),
+                    write.en.eq(fill & (takes_first | takes_second)),
+                    read.addr.eq(place(x_out, row)),
+                    read.en.eq(move),
+                ]
+                columns.append(read.data)
 
-        read_valid, read_first, read_phase = Signal(), Signal(), Signal(range(LINES))
+        read_valid, read_first, read_parity, read_phase = Signal(), Signal(), Signal(), Signal(line_bits)
         inside = Signal(KERNEL)
         with m.If(move):
             m.d.sync += [
                 read_valid.eq(issue),
                 read_first.eq(x_out == 0),
-                # Memory of the kernel's top row, 2 * y_out - 1.
-                read_phase.eq(top_row[:ceil_log2(LINES)] - 1),
+                read_parity.eq(x_out[0]),
+                read_phase.eq(phase),
                 inside.eq(Cat(y_out != 0, 1, top_row + 1 < task.h_in)),
             ]
 
@@ -180,9 +208,9 @@ class Loader(wiring.Component):
         unfolded = []
         for ky in range(KERNEL):
             pair, left = Signal(8 * PAIR_BYTES, name=f"pair_{ky}"), Signal(8 * CHANNELS, name=f"left_{ky}")
-            chosen = Signal(range(LINES), name=f"line_of_{ky}")
+            chosen = Signal(line_bits, name=f"line_of_{ky}")
             m.d.comb += chosen.eq(read_phase + ky)
-            m.d.comb += pair.eq(Mux(inside[ky], Array(columns)[chosen], pad.replicate(2)))
+            m.d.comb += pair.eq(Mux(inside[ky], Array(columns)[Cat(read_parity, chosen)], pad.replicate(2)))
             with m.If(move & read_valid):
                 m.d.sync += left.eq(pair[8 * CHANNELS:])
             unfolded.append(Cat(Mux(read_first, pad, left), pair))

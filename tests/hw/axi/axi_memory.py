@@ -130,7 +130,7 @@ class AxiMemory:
                 ctx.set(port.bvalid, 0)
                 await ctx.tick()
                 continue
-            address, beats = self._answers.popleft()
+            address, beats = self._answers[0]
             bad = any(address <= at < address + beats * width for at in self.bad)
             ctx.set(port.bvalid, 1)
             ctx.set(port.bresp, Response.SLVERR if bad else Response.OKAY)
@@ -138,6 +138,7 @@ class AxiMemory:
                 *_, ready = await ctx.tick().sample(port.bready)
                 if ready:
                     break
+            self._answers.popleft()
             ctx.set(port.bvalid, 0)
 
     @property

@@ -67,10 +67,11 @@ def test_error_is_reported_before_busy_falls():
     simulate(dut, testbench, background=memory.writing())
 
 
-@pytest.mark.parametrize("sent", [0, 5, 16, 33, 100])
+@pytest.mark.parametrize("sent", [0, 5, 16, 32, 33, 48, 64, 100])
 def test_cancel_finishes_the_bursts_that_were_issued(sent):
     dut = LinearWriter(TOY)
     memory = AxiMemory(dut.axi, bytearray(1 << 15), seed=sent)
+    memory.stalls["b"] = Stalls(sent, 0.9)
 
     async def testbench(ctx):
         await start(ctx, dut, 0)

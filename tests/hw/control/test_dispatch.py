@@ -97,7 +97,7 @@ BAD = [
     *((opcode, {"px_end": 0}) for opcode in VALID if "px_end" in VALID[opcode]),
     (Opcode.PW, {"px_start": 5, "px_end": 5}),
     (Opcode.DW, {"kernel": 4}), (Opcode.DW, {"kernel": 0}), (Opcode.DW, {"stride": 0}), (Opcode.DW, {"stride": 3}),
-    (Opcode.LOAD, {"stride": 1}), (Opcode.LOAD, {"w_in": 5}), (Opcode.LOAD, {"w_in": 0}), (Opcode.LOAD, {"h_in": 0}),
+    (Opcode.LOAD, {"stride": 1}), (Opcode.LOAD, {"w_in": 5}), (Opcode.LOAD, {"w_in": 2}), (Opcode.LOAD, {"h_in": 0}),
     (Opcode.LOAD, {"w_in": TOY.max_picture_width + 2}), (Opcode.STORE, {"dst_cg_end": 0}),
 ]
 
