@@ -19,9 +19,19 @@ def post_arrays(channels: int) -> dict[str, np.ndarray]:
 
 def tiny() -> Artifact:
     """Two pointwise layers, the second with a residual."""
-    first = Layer("a", "pw", ("image",), (4, 2, 2), 0.5, {"groups": 1}, Post(), {"weight": np.ones((4, 3), np.int8), **post_arrays(4)})
-    second = Layer("b", "pw", ("a",), (4, 2, 2), 0.5, {"groups": 2}, Post("none", 3, Residual("a", 9, -1)),
-                   {"weight": np.ones((4, 2), np.int8), **post_arrays(4)})
+    first = Layer(
+        "a", "pw", ("image",), (4, 2, 2), 0.5, {"groups": 1}, Post(), {"weight": np.ones((4, 3), np.int8), **post_arrays(4)}
+    )
+    second = Layer(
+        "b",
+        "pw",
+        ("a",),
+        (4, 2, 2),
+        0.5,
+        {"groups": 2},
+        Post("none", 3, Residual("a", 9, -1)),
+        {"weight": np.ones((4, 2), np.int8), **post_arrays(4)},
+    )
     return Artifact({"name": "tiny"}, [first, second], "b", input_shape=(3, 2, 2))
 
 
@@ -48,9 +58,18 @@ def test_round_trip(artifact: Artifact, tmp_path: Path) -> None:
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in artifact.layers]
     for one, two in zip(artifact.layers, loaded.layers, strict=True):
         assert (one.kind, one.inputs, one.output_shape, one.output_scale, one.attrs, one.post) == (
-            two.kind, two.inputs, two.output_shape, two.output_scale, two.attrs, two.post)
+            two.kind,
+            two.inputs,
+            two.output_shape,
+            two.output_scale,
+            two.attrs,
+            two.post,
+        )
         assert one.arrays.keys() == two.arrays.keys()
-        assert all(np.array_equal(array, two.arrays[name]) and array.dtype == two.arrays[name].dtype for name, array in one.arrays.items())
+        assert all(
+            np.array_equal(array, two.arrays[name]) and array.dtype == two.arrays[name].dtype
+            for name, array in one.arrays.items()
+        )
     assert loaded.network == artifact.network
     assert loaded.calibration == artifact.calibration
     loaded.save(tmp_path / "b")
@@ -97,39 +116,62 @@ def full(value: int, *shape: int) -> np.ndarray:
 AGAIN = "quantize the network again"
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (changed("m", "schema", to="other"), "is no triovit-artifact; give the directory that quantizing wrote"),
-    (changed("m", "version", to=2), f"version 2 is newer than this program reads (1); update triovit, or {AGAIN}"),
-    (changed("m", "version", to="1"), f"version is '1', and must be 1; {AGAIN}"),
-    (changed("m", "layers", to={}), f"field layers is missing or of the wrong type; {AGAIN}"),
-    (changed("m", "output", to="c"), f"output 'c' is no layer; {AGAIN}"),
-    (changed("m", "input", to={"tensor": "image"}), f"field input must have a tensor name and a shape [C, H, W]; {AGAIN}"),
-    (changed("m", "layers", 0, "name", to=None), f"a layer has no name; {AGAIN}"),
-    (changed("m", "layers", 0, "kind", to="pww"),
-     f"layer a: kind 'pww' is unknown, and must be one of conv, pw, dw, fc, pool, layernorm, attention; {AGAIN}"),
-    (changed("m", "layers", 1, "inputs", to=["c"]), f"layer b: input 'c' is no earlier tensor; {AGAIN}"),
-    (changed("m", "layers", 1, "inputs", to=["a", "a"]), f"layer b: 2 inputs, and must have 1; {AGAIN}"),
-    (changed("m", "layers", 1, "output_shape", to=[4, 2, 3]), f"layer b: output_shape is [4, 2, 3], and must be [4, 2, 2]; {AGAIN}"),
-    (changed("m", "layers", 1, "groups", to=3), f"layer b: 4 to 4 channels cannot be split into 3 groups; {AGAIN}"),
-    (changed("m", "layers", 1, "groups", to=True), f"layer b: attribute groups is True, and must be a whole number; {AGAIN}"),
-    (changed("m", "layers", 1, "extra", to=1), f"layer b: attribute extra is unknown to kind pw; {AGAIN}"),
-    (changed("m", "layers", 1, "post", to=None), f"layer b: post is missing; {AGAIN}"),
-    (changed("m", "layers", 1, "post", "act", to="hardswish"),
-     f"layer b: has a hardswish and a residual, and may have one of them; {AGAIN}"),
-    (changed("m", "layers", 1, "post", "out_shift", to=32), f"layer b: out_shift is 32, and must be 0..31; {AGAIN}"),
-    (changed("m", "layers", 1, "post", "residual", "tensor", to="image"),
-     f"layer b: residual 'image' is no earlier tensor of shape [4, 2, 2]; {AGAIN}"),
-    (changed("m", "layers", 1, "post", "residual", "mult", to=1 << 15), f"layer b: residual mult is 32768, and must be 0..32767; {AGAIN}"),
-    (changed("t", "a.mult", to=full(65536, 4)), f"layer a: mult[0] is 65536, and must be 0..65535; {AGAIN}"),
-    (changed("t", "a.shift", to=full(48, 4)), f"layer a: shift[0] is 48, and must be 0..47; {AGAIN}"),
-    (changed("t", "a.three", to=full(-1, 4)), f"layer a: three[0] is -1, and must be 0..16383; {AGAIN}"),
-    (changed("t", "a.zero", to=full(512, 4)), f"layer a: zero[0] is 512, and must be -512..511; {AGAIN}"),
-    (changed("t", "a.weight", to=np.full((4, 3), -128, np.int8)), f"layer a: weight[0, 0] is -128, and must be -127..127; {AGAIN}"),
-    (changed("t", "a.weight", to=np.ones((4, 2), np.int8)), f"layer a: array weight has shape [4, 2], and must have [4, 3]; {AGAIN}"),
-    (changed("t", "a.bias", to=np.zeros(4, np.int64)), f"layer a: array bias is int64, and must be int32; {AGAIN}"),
-    (changed("t", "a.bias", to=full((1 << 26) - 1, 4)),
-     "layer a: the accumulator of channel 0 can reach 67109247, and must stay below 2^26; use a smaller picture or a narrower layer"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed("m", "schema", to="other"), "is no triovit-artifact; give the directory that quantizing wrote"),
+        (changed("m", "version", to=2), f"version 2 is newer than this program reads (1); update triovit, or {AGAIN}"),
+        (changed("m", "version", to="1"), f"version is '1', and must be 1; {AGAIN}"),
+        (changed("m", "layers", to={}), f"field layers is missing or of the wrong type; {AGAIN}"),
+        (changed("m", "output", to="c"), f"output 'c' is no layer; {AGAIN}"),
+        (changed("m", "input", to={"tensor": "image"}), f"field input must have a tensor name and a shape [C, H, W]; {AGAIN}"),
+        (changed("m", "layers", 0, "name", to=None), f"a layer has no name; {AGAIN}"),
+        (
+            changed("m", "layers", 0, "kind", to="pww"),
+            f"layer a: kind 'pww' is unknown, and must be one of conv, pw, dw, fc, pool, layernorm, attention; {AGAIN}",
+        ),
+        (changed("m", "layers", 1, "inputs", to=["c"]), f"layer b: input 'c' is no earlier tensor; {AGAIN}"),
+        (changed("m", "layers", 1, "inputs", to=["a", "a"]), f"layer b: 2 inputs, and must have 1; {AGAIN}"),
+        (
+            changed("m", "layers", 1, "output_shape", to=[4, 2, 3]),
+            f"layer b: output_shape is [4, 2, 3], and must be [4, 2, 2]; {AGAIN}",
+        ),
+        (changed("m", "layers", 1, "groups", to=3), f"layer b: 4 to 4 channels cannot be split into 3 groups; {AGAIN}"),
+        (changed("m", "layers", 1, "groups", to=True), f"layer b: attribute groups is True, and must be a whole number; {AGAIN}"),
+        (changed("m", "layers", 1, "extra", to=1), f"layer b: attribute extra is unknown to kind pw; {AGAIN}"),
+        (changed("m", "layers", 1, "post", to=None), f"layer b: post is missing; {AGAIN}"),
+        (
+            changed("m", "layers", 1, "post", "act", to="hardswish"),
+            f"layer b: has a hardswish and a residual, and may have one of them; {AGAIN}",
+        ),
+        (changed("m", "layers", 1, "post", "out_shift", to=32), f"layer b: out_shift is 32, and must be 0..31; {AGAIN}"),
+        (
+            changed("m", "layers", 1, "post", "residual", "tensor", to="image"),
+            f"layer b: residual 'image' is no earlier tensor of shape [4, 2, 2]; {AGAIN}",
+        ),
+        (
+            changed("m", "layers", 1, "post", "residual", "mult", to=1 << 15),
+            f"layer b: residual mult is 32768, and must be 0..32767; {AGAIN}",
+        ),
+        (changed("t", "a.mult", to=full(65536, 4)), f"layer a: mult[0] is 65536, and must be 0..65535; {AGAIN}"),
+        (changed("t", "a.shift", to=full(48, 4)), f"layer a: shift[0] is 48, and must be 0..47; {AGAIN}"),
+        (changed("t", "a.three", to=full(-1, 4)), f"layer a: three[0] is -1, and must be 0..16383; {AGAIN}"),
+        (changed("t", "a.zero", to=full(512, 4)), f"layer a: zero[0] is 512, and must be -512..511; {AGAIN}"),
+        (
+            changed("t", "a.weight", to=np.full((4, 3), -128, np.int8)),
+            f"layer a: weight[0, 0] is -128, and must be -127..127; {AGAIN}",
+        ),
+        (
+            changed("t", "a.weight", to=np.ones((4, 2), np.int8)),
+            f"layer a: array weight has shape [4, 2], and must have [4, 3]; {AGAIN}",
+        ),
+        (changed("t", "a.bias", to=np.zeros(4, np.int64)), f"layer a: array bias is int64, and must be int32; {AGAIN}"),
+        (
+            changed("t", "a.bias", to=full((1 << 26) - 1, 4)),
+            "layer a: the accumulator of channel 0 can reach 67109247, and must stay below 2^26; use a smaller picture or a narrower layer",
+        ),
+    ],
+)
 def test_refusals(saved: Path, change: object, message: str) -> None:
     rewrite(saved, change)
     with pytest.raises(UserError) as caught:

@@ -17,9 +17,15 @@ from tests.quant.conftest import shared
 from triovit.errors import UserError
 
 
-@pytest.mark.parametrize(("name", "macs", "parameters"), [
-    ("b0", 100_233_216, 3_410_008), ("b1", 519_214_592, 9_102_024), ("b2", 1_584_937_984, 24_330_712), ("b3", 3_953_822_208, 48_646_056),
-])
+@pytest.mark.parametrize(
+    ("name", "macs", "parameters"),
+    [
+        ("b0", 100_233_216, 3_410_008),
+        ("b1", 519_214_592, 9_102_024),
+        ("b2", 1_584_937_984, 24_330_712),
+        ("b3", 3_953_822_208, 48_646_056),
+    ],
+)
 def test_totals(name: str, macs: int, parameters: int) -> None:
     table = layer_table(spec(name))
     assert (table.macs, table.parameters) == (macs, parameters)
@@ -36,7 +42,10 @@ def test_layer_tables(table: str) -> None:
     rows = layer_table(spec(name).at((int(side), int(side)))).rows
     assert len(rows) == len(wanted)
     for row, reference in zip(rows, wanted, strict=True):
-        found = {key: "-" if value is None else str(int(value)) if isinstance(value, bool) else str(value) for key, value in vars(row).items()}
+        found = {
+            key: "-" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+            for key, value in vars(row).items()
+        }
         assert {key: found[key] for key in reference} == reference
 
 
@@ -68,14 +77,25 @@ def test_segmentation_logits_have_an_eighth_of_the_size() -> None:
     assert EfficientViT(spec("b0-seg")).eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 19, 8, 12)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"head_dim": 64, "widths": (8, 16, 64, 64)},
-     "network x: layer S2.1.MLA.att: the head dimension is 64, and the divisor's bound allows 32; choose at most 32"),
-    ({"head_dim": 7}, "network x: layer S2.1.MLA.att: 24 channels are no multiple of the head dimension 7; choose a width that is one"),
-    ({"scales": (7,)}, "network x: layer S2.1.MLA.agg.dw7: a depthwise kernel of 7 is not supported; choose 3 or 5"),
-    ({"head_widths": (64, 5000)}, "network x: layer head.ln: normalises 5000 channels, and at most 4096 are supported; choose a narrower head"),
-    ({"depths": (1, 1)}, "network x: widths and depths must be of one length, positive, with a plain stage at least"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"head_dim": 64, "widths": (8, 16, 64, 64)},
+            "network x: layer S2.1.MLA.att: the head dimension is 64, and the divisor's bound allows 32; choose at most 32",
+        ),
+        (
+            {"head_dim": 7},
+            "network x: layer S2.1.MLA.att: 24 channels are no multiple of the head dimension 7; choose a width that is one",
+        ),
+        ({"scales": (7,)}, "network x: layer S2.1.MLA.agg.dw7: a depthwise kernel of 7 is not supported; choose 3 or 5"),
+        (
+            {"head_widths": (64, 5000)},
+            "network x: layer head.ln: normalises 5000 channels, and at most 4096 are supported; choose a narrower head",
+        ),
+        ({"depths": (1, 1)}, "network x: widths and depths must be of one length, positive, with a plain stage at least"),
+    ],
+)
 def test_impossible_networks(change: dict, message: str) -> None:
     with pytest.raises(UserError) as caught:
         replace(spec("digits"), name="x", **change)
@@ -95,7 +115,12 @@ def test_other_networks_are_refused_by_layer() -> None:
     block = nn.ModuleDict({"conv": nn.Conv2d(3, 3, 1), "attn": nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1))})
     with pytest.raises(UserError) as caught:
         require_mappable(block)
-    assert str(caught.value) == ("layer attn.1: cannot be mapped: softmax needs exponentials and divisions; use EfficientViT's linear attention")
+    assert str(caught.value) == (
+        "layer attn.1: cannot be mapped: softmax needs exponentials and divisions; use EfficientViT's linear attention"
+    )
     with pytest.raises(UserError) as caught:
         require_mappable(nn.Conv2d(3, 3, 1))
-    assert str(caught.value) == "network Conv2d: cannot be mapped: it is no EfficientViT; load its weights with quant.checkpoints.load"
+    assert (
+        str(caught.value)
+        == "network Conv2d: cannot be mapped: it is no EfficientViT; load its weights with quant.checkpoints.load"
+    )

@@ -1,0 +1,138 @@
+"""The quantizer as a whole: determinism, remedies one by one, refusals, the real network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from quant.artifact import Artifact
+from quant.artifact_rules import ACC_LIMIT, accumulator_bound
+from quant.checkpoints import load
+from quant.data import Digits, image_folder
+from quant.networks.model import EfficientViT
+from quant.networks.spec import spec
+from quant.ptq.options import Options
+from quant.quantize import quantize
+from quant.replay import replay, score
+from tests.quant.conftest import shared
+from triovit.errors import UserError
+
+
+def test_the_same_pictures_give_the_same_artifact(network: EfficientViT, pictures: Digits, tmp_path: object) -> None:
+    for name in ("a", "b"):
+        quantize(network, pictures.train[:9], Options(activations="minmax")).save(f"{tmp_path}/{name}")
+    for file in ("manifest.json", "tensors.safetensors"):
+        with open(f"{tmp_path}/a/{file}", "rb") as one, open(f"{tmp_path}/b/{file}", "rb") as two:
+            assert one.read() == two.read()
+
+
+def test_bounds_are_proved(artifact: Artifact) -> None:
+    shapes = {artifact.input_name: artifact.input_shape, **{layer.name: layer.output_shape for layer in artifact.layers}}
+    for layer in artifact.layers:
+        assert accumulator_bound(layer, [shapes[name] for name in layer.inputs]).max() < ACC_LIMIT
+
+
+def test_pads_and_zero_points(artifact: Artifact) -> None:
+    assert artifact.layer("stem.0").arrays["pad"].tolist() == [-4, -12, -24]
+    for layer in artifact.layers:
+        if layer.kind == "dw":
+            source = artifact.layer(layer.inputs[0])
+            assert set(source.arrays["zero"].tolist()) == {layer.attrs["pad"]}
+        for part in ("qkv", "agg.dw5", "agg.gpw"):
+            if layer.name.endswith(part):
+                assert not layer.arrays["zero"].any()
+
+
+def test_the_report(artifact: Artifact) -> None:
+    remedies = artifact.calibration["remedies"]
+    migrated, shifted = remedies["S2.1.MB.pw1"], remedies["S2.1.MB.dw"]
+    assert (migrated["remedy"], migrated["applied"], shifted["remedy"], shifted["applied"]) == (
+        "migration",
+        True,
+        "shifting",
+        True,
+    )
+
+    def spread(values: list[float]) -> float:
+        return max(values) / (sum(values) / len(values))
+
+    assert spread(migrated["high_after"]) < spread(migrated["high_before"])
+    # The zero point is whole, so a channel is centred to half a step.
+    for low, high in zip(shifted["low_after"], shifted["high_after"], strict=True):
+        assert abs(low + high) <= shifted["scale"] * 1.001
+    assert artifact.float_score == {"score": artifact.float_score["score"], "metric": "top1", "images": 360}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"migration": False},
+        {"shifting": False},
+        {"log2_divisors": False},
+        {"bias_correction": False},
+        {"activations": "percentile"},
+        {"activations": "ema"},
+        {"weights": "minmax"},
+    ],
+)
+def test_every_setting_gives_a_sound_artifact(network: EfficientViT, pictures: Digits, artifact: Artifact, change: dict) -> None:
+    options = replace(Options(activations="minmax"), **change)
+    made = quantize(network, pictures.train[:32], options)
+    made.check()
+    assert made.quantization == options.to_dict()
+    assert score(made, pictures.held_out[:100], pictures.held_out_labels[:100]) >= 0.8
+    if not options.migration:
+        assert len({int(three) for three in made.layer("S1.0.MB.pw1").arrays["three"]}) == 1
+    if not options.shifting:
+        assert len({int(zero) for zero in made.layer("S1.0.MB.dw").arrays["zero"]}) == 1
+    if not options.log2_divisors:
+        assert not replay(made, pictures.held_out[0])["S2.1.MLA.att.code"].any()
+
+
+def test_progress_and_mode(network: EfficientViT, pictures: Digits) -> None:
+    calls: list[tuple[str, int, int]] = []
+    network.train()
+    quantize(network, pictures.train[:9], Options(activations="minmax"), progress=lambda *call: calls.append(call))
+    assert network.training
+    network.eval()
+    assert calls[:2] == [("calibrating", 8, 9), ("calibrating", 9, 9)]
+    assert calls[-1][0] == "exporting"
+    assert calls[-1][1] == calls[-1][2]
+
+
+def test_a_segmentation_backbone() -> None:
+    torch.manual_seed(0)
+    network = EfficientViT(spec("b0-seg").at((64, 96)))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96)).astype(np.uint8)
+    made = quantize(network, pictures, Options(activations="minmax"))
+    assert (made.network["task"], made.output, made.layer(made.output).output_shape) == ("backbone", "S4.2.MB.pw2", (128, 2, 3))
+    assert replay(made, pictures[0])["S3.2.MB.pw2"].shape == (64, 4, 6)
+
+
+def test_refusals(network: EfficientViT, pictures: Digits) -> None:
+    with pytest.raises(UserError) as caught:
+        quantize(network, pictures.train[:0])
+    assert str(caught.value) == "pictures: there are none; give at least one"
+    with pytest.raises(UserError) as caught:
+        quantize(network, pictures.train[:2], scored=(pictures.train[:2], pictures.train_labels[:3]))
+    assert str(caught.value) == "labels: are 3 for 2 pictures; give one a picture"
+
+
+def test_an_accumulator_that_does_not_fit(network: EfficientViT, pictures: Digits) -> None:
+    broken = EfficientViT(network.spec)
+    broken.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        broken.head.op_list[2].norm.bias[3] = 1e9
+        broken.head.op_list[2].norm.weight.mul_(1e-9)
+    with pytest.raises(UserError, match=r"^(layer head\.ln|digits: layer head\.ln): .*; .*$"):
+        quantize(broken.eval(), pictures.train[:4], Options(activations="minmax"))
+
+
+def test_imagenette_keeps_its_score() -> None:
+    network, resolution = load(shared("models/efficientvit_b0_imagenette.pt")), (224, 224)
+    calibration, _, _ = image_folder(shared("data/imagenette/calib"), resolution, 32)
+    pictures, labels, _ = image_folder(shared("data/imagenette/val"), resolution, 50)
+    assert labels is not None
+    made = quantize(network, calibration, scored=(pictures, labels))
+    assert score(made, pictures, labels) >= made.float_score["score"] - 0.06
