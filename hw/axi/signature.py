@@ -101,14 +101,6 @@ class AxiWrite(wiring.Signature):
         super().__init__(_write(config.axi_address_bits, 8 * config.beat_bytes))
 
 
-class Axi(wiring.Signature):
-    """A whole AXI4 master: the members of :class:`AxiRead` and :class:`AxiWrite`."""
-
-    def __init__(self, config: AcceleratorConfig):
-        bits = 8 * config.beat_bytes
-        super().__init__(_read(config.axi_address_bits, bits) | _write(config.axi_address_bits, bits))
-
-
 class AxiLite(wiring.Signature):
     """An AXI4-Lite master of :data:`LITE_BITS` bits; a slave's port is ``In(AxiLite())``.
 
