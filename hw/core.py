@@ -2,14 +2,15 @@
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.hdl import Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
-from hw.engines.mat import MatEngine, RingReadSignature, weight_row
+from hw.engines.mat import MatEngine, RingReadSignature
 from hw.engines.rmac import RMacEngine
-from hw.interfaces import LOGIT_BITS, PARAM, POST_TASK, ReadSignature, write_layout
+from hw.interfaces import LOGIT_BITS, POST_TASK, ReadSignature, write_layout
+from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing, row_write_layout
 from hw.memory.z_buffer import ZBuffer
@@ -17,16 +18,6 @@ from hw.units.post_processor import PostProcessor
 
 #: Simulation's view of post-processing, passed on to the top: name and, where it depends on the configuration, nothing.
 TRACES = ("valid", "tag", "dst", "px", "cg", "mask", "split", "row_sum", "words")
-
-
-def weight_word(config: AcceleratorConfig) -> data.ArrayLayout:
-    """One block's weights for one cycle: ``[lane][input]`` int8."""
-    return weight_row(config).elem_shape
-
-
-def param_word(config: AcceleratorConfig) -> data.ArrayLayout:
-    """Post-processing parameters of one channel group."""
-    return data.ArrayLayout(PARAM, config.m)
 
 
 class Core(wiring.Component):
@@ -44,8 +35,6 @@ class Core(wiring.Component):
         LOAD's writes into D, taken when post-processing writes elsewhere.
     store : In(ReadSignature of int16)
         STORE's reads of the O buffer.
-    clear : In(1)
-        Empty the rings.
     written : Out(1)
         A result was written: a sign of life.
     trace_... : Out
@@ -74,7 +63,6 @@ class Core(wiring.Component):
             "load": In(write_layout(config)),
             "load_ready": Out(1),
             "store": In(ReadSignature(config, signed(LOGIT_BITS))),
-            "clear": In(1),
             "written": Out(1),
             "stall_mat_weights": Out(1),
             "stall_mat_results": Out(1),
@@ -140,13 +128,13 @@ class Core(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, f"{name}_weights")), ring.i)
             use: RingReadSignature = engine.weights
             m.d.comb += [
-                ring.en.eq(use.en), ring.offset.eq(use.offset), use.row.eq(ring.row), use.filled.eq(ring.filled), ring.free.eq(use.free), ring.clear.eq(self.clear),
+                ring.en.eq(use.en), ring.offset.eq(use.offset), use.row.eq(ring.row), use.filled.eq(ring.filled), ring.free.eq(use.free),
             ]
             m.submodules[f"{name}_param_ring"] = ring = RowRing(config.l, param_word(config), config.param_rows)
             wiring.connect(m, wiring.flipped(getattr(self, f"{name}_params")), ring.i)
             m.d.comb += [
                 ring.en.eq(params.en), ring.offset.eq(params.offset), params.row.eq(ring.row), engine.params_filled.eq(ring.filled),
-                ring.free.eq(engine.params_free), ring.clear.eq(self.clear),
+                ring.free.eq(engine.params_free),
             ]
 
     def _elaborate_buffers(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
@@ -206,5 +194,3 @@ def _read_from(m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other
         mine, theirs = getattr(one, name), getattr(other, name)
         m.d.comb += getattr(buffer.read, name).eq(mine if one is other else Mux(choose_one, mine, theirs))
 
-
-__all__ = ["Core", "param_word", "weight_word"]

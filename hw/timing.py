@@ -43,7 +43,7 @@ class Timing:
     @classmethod
     def of(cls, config: AcceleratorConfig) -> "Timing":
         """Ask the components."""
-        macs = MacBlock(config.n, config.m)
+        macs, sums = MacBlock(config.n, config.m), RowSum(config)
         read = ActBuffer.read_latency
         schedule = Schedule(read, RowRing.latency)
         norm = LayerNormCore(config)
@@ -52,12 +52,12 @@ class Timing:
             ln_result=1 + read + norm.latency,
             dw_result=1 + read + macs.own_latency + 1,
             ktv_result=1 + read + macs.tree_latency + 1,
-            pool_result=1 + read + RowSum(config).latency + 1,
+            pool_result=1 + read + sums.latency + 1,
             written=QUEUE + schedule.write + ActBuffer.write_latency,
             dw_setup=config.l,
             ln_turn=1 + read + 1 + norm.finish_cycles,
             ring=1 + read - MatEngine.RING_LATENCY,
         )
-        for unused in (macs, norm):
-            unused._MustUse__silence = True  # type: ignore[attr-defined]  # only asked, never built
+        for asked in (macs, sums, norm, *norm.parts):
+            asked._MustUse__silence = True  # only asked, never built
         return timing

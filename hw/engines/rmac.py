@@ -132,7 +132,8 @@ class RMacEngine(wiring.Component):
             read.px.eq(Mux(is_dw, dw.beat.px, head.beat.px)),
             read.cg.eq(Mux(is_dw, dw.beat.src_cg, head.beat.k_cg)),
             read.cg2.eq(head.beat.v_cg),
-            read.pick2.eq(Mux(is_dw, 0, Const(1, wide) << head.beat.v_cg[: exact_log2(wide)])),
+            # V's sub-buffer answers for V's channel group; only K^T V reads two.
+            read.pick2.eq(Mux(task.opcode == Opcode.KTV, Const(1, wide) << head.beat.v_cg[: exact_log2(wide)], 0)),
         ]
 
     def _elaborate_weights(self, m: Module, dw: DwSequencer, is_pw: object) -> None:

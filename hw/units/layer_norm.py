@@ -91,6 +91,11 @@ class LayerNormCore(wiring.Component):
         self._reciprocal = Reciprocal(self._isqrt.root_bits)
 
     @property
+    def parts(self) -> tuple[IntegerSquareRoot, Reciprocal]:
+        """The sequential units."""
+        return self._isqrt, self._reciprocal
+
+    @property
     def finish_cycles(self) -> int:
         """Cycles from ``finish`` to ``ready``."""
         return self._SUM_CYCLES + self._VARIANCE_CYCLES + self._isqrt.cycles + self._reciprocal.cycles + 1

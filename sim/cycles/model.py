@@ -37,9 +37,11 @@ class Prediction:
     weight_beats: int
 
     def layers(self) -> dict[str, tuple[int, int]]:
-        """First dispatch and last end of each layer."""
+        """First dispatch and last end of each layer; STORE is nobody's."""
         spans: dict[str, tuple[int, int]] = {}
         for time in self.tasks:
+            if time.task.opcode is Opcode.STORE:
+                continue
             start, end = spans.get(time.task.layer, (time.start, time.end))
             spans[time.task.layer] = (min(start, time.start), max(end, time.end))
         return spans
@@ -228,7 +230,11 @@ class _Run:
         return end, task.beats(self.config)
 
     def _load(self, task: Task) -> int:
-        return LOAD_START + self.memory.latency + max(task.get("px_end") * -(-task.get("dst_cg_end") // self.config.l), 0)
+        # Two pixels a cycle come in, less a cycle a beat; or the unfolding side is slower.
+        pixels = task.get("h_in") * task.get("w_in")
+        incoming = pixels // 2 + -(-3 * pixels // self.config.beat_bytes)
+        unfolding = task.get("px_end") * -(-task.get("dst_cg_end") // self.config.l)
+        return LOAD_START + self.memory.latency + max(incoming, unfolding)
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes
@@ -239,7 +245,7 @@ class _Run:
 FETCH = 12
 STREAM_START = 6
 #: Cycles of LOAD and STORE beyond the memory's latency and their beats.
-LOAD_START = 20
+LOAD_START = 4
 STORE_START = 20
 
 

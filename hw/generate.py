@@ -1,0 +1,77 @@
+"""``generate``: Verilog, program and weight image, and the manifest that describes both."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hw import verilog
+from hw.compiler.compile import compile_network
+from hw.compiler.program import Program
+from hw.config import AcceleratorConfig
+from hw.control import register_map
+from hw.control.descriptor import DESCRIPTOR, FIELDS, SIZE
+from quant.artifact import Artifact
+from triovit import files
+
+SCHEMA, VERSION = "triovit-hardware", 1
+MANIFEST, VERILOG, IMAGE = "manifest.json", "triovit.v", "program.bin"
+
+#: What is known of a program's cycles, for the manifest.
+Predict = Callable[[Program], Mapping[str, Any]]
+
+
+def descriptor_format() -> list[dict[str, Any]]:
+    """The program format: every field of a descriptor with its place."""
+    described, low = [], 0
+    for name, _, meaning in FIELDS:
+        bits = DESCRIPTOR[name].width
+        described.append({"name": name, "low": low, "bits": bits, "meaning": meaning})
+        low += bits
+    return described
+
+
+def manifest(artifact: Artifact, program: Program, hashes: Mapping[str, str], predict: Predict | None) -> dict[str, Any]:
+    """Everything that a host, a board project or a reader needs to know of the generated files."""
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "configuration": program.config.to_dict(),
+        "multipliers": program.config.multipliers,
+        "versions": verilog.versions(),
+        "network": artifact.network,
+        "registers": register_map.to_dict(program.config),
+        "program": {
+            "descriptor_bytes": SIZE,
+            "descriptor_fields": descriptor_format(),
+            "count": program.descriptor_count,
+            "weight_beats": program.weight_beats,
+            "addresses": program.addresses,
+            "picture_bytes": program.picture_bytes,
+            "output_bytes": program.output_bytes,
+            "tasks": [
+                {"layer": task.layer, "opcode": task.opcode.name, "joint": task.joint, "beats": task.beats(program.config)} for task in program.tasks
+            ],
+        },
+        "predicted": dict(predict(program)) if predict is not None else None,
+        "files": dict(hashes),
+    }
+
+
+def generate(artifact: Artifact, config: AcceleratorConfig, directory: Path, predict: Predict | None = None) -> dict[str, Any]:
+    """Write ``directory``, whole or not at all; returns the manifest.
+
+    Raises
+    ------
+    UserError
+        The network does not fit the configuration, or ``directory`` is something else than what ``generate`` writes.
+    """
+    program = compile_network(artifact, config)
+    text = verilog.emit(config).read_bytes()
+    contents = {VERILOG: text, IMAGE: program.image()}
+    described = manifest(artifact, program, {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}, predict)
+    with files.atomic_directory(directory, MANIFEST) as new:
+        for name, data in contents.items():
+            (new / name).write_bytes(data)
+        files.write_json(new / MANIFEST, described)
+    return described

@@ -1,0 +1,91 @@
+"""From what the simulated hardware wrote to the tensors of a trace, each element with its cycle."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.compiler.program import Program
+from hw.compiler.tasks import Task
+from hw.control.descriptor import Buffer, Opcode
+from quant.artifact import Artifact
+from quant.layer import Layer
+from sim.bench import assemble
+from sim.golden.trace import Trace
+
+#: Value of an element that was never written; no int8 or int16 tensor holds it.
+UNWRITTEN = -(1 << 20)
+_WRITES_TENSORS = (Opcode.PW, Opcode.QZ, Opcode.LN, Opcode.DW, Opcode.POOL)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Tensors of one picture, and the cycle at which each element was written (-1: never)."""
+
+    tensors: dict[str, NDArray[np.int64]]
+    cycles: dict[str, NDArray[np.int64]]
+
+
+def observe(records: NDArray[np.void], program: Program, artifact: Artifact) -> Observed:
+    """Every tensor that the program's tasks should have written, from the records of one run."""
+    tensors: dict[str, NDArray[np.int64]] = {}
+    cycles: dict[str, NDArray[np.int64]] = {}
+    for tag, layer in enumerate(artifact.layers):
+        tasks = [task for task in program.tasks if task.get("tag") == tag and task.opcode not in (Opcode.LOAD, Opcode.STORE)]
+        if not tasks:
+            continue
+        if layer.kind == "attention":
+            mine = records[records["tag"] == tag]
+            for part, (values, when) in _attention(mine, tasks, layer).items():
+                tensors[f"{layer.name}.{part}"], cycles[f"{layer.name}.{part}"] = values, when
+        target = next(task.get("dst") for task in tasks if task.opcode in _WRITES_TENSORS)
+        channels, pixels = layer.output_shape[0], int(np.prod(layer.output_shape[1:], dtype=int))
+        found = assemble.tensor(records, tag, target, channels, pixels)
+        tensors[layer.name] = np.where(found.written, found.values, UNWRITTEN).reshape(layer.output_shape)
+        cycles[layer.name] = found.cycles.reshape(layer.output_shape)
+    return Observed(tensors, cycles)
+
+
+def _attention(records: NDArray[np.void], tasks: list[Task], layer: Layer) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Z, Ksum and the codes. Their records do not name the head: batches and heads come in order."""
+    heads, dim = layer.attrs["heads"], layer.attrs["dim"]
+    lanes, size = records["words"].shape[1:]
+    groups = dim // size
+    pixels = int(np.prod(layer.output_shape[1:], dtype=int))
+    shapes = {"z": (heads, dim, dim), "ksum": (heads, dim), "code": (heads, pixels)}
+    found = {part: (np.full(shape, UNWRITTEN, np.int64), np.full(shape, -1, np.int64)) for part, shape in shapes.items()}
+    z = iter(records[(records["dst"] == Buffer.Z.value) & (records["row_sum"] == 0)])
+    ksum = iter(records[(records["dst"] == Buffer.Z.value) & (records["row_sum"] != 0)])
+    codes = iter(records[records["dst"] == Buffer.DIV.value])
+    first = 0
+    for task in (task for task in tasks if task.opcode is Opcode.KTV):
+        count = task.get("heads")
+        for _ in range(count * groups * groups):
+            if (record := next(z, None)) is not None:
+                head, k = divmod(int(record["px"]), groups)
+                rows, columns = slice(k * size, (k + 1) * size), slice(int(record["cg"]) * size, (int(record["cg"]) + 1) * size)
+                found["z"][0][first + head, rows, columns] = record["words"][:size]
+                found["z"][1][first + head, rows, columns] = record["cycle"]
+        for _ in range(count * groups):
+            if (record := next(ksum, None)) is not None:
+                head, k = divmod(int(record["px"]), groups)
+                found["ksum"][0][first + head, k * size:(k + 1) * size] = record["words"][0]
+                found["ksum"][1][first + head, k * size:(k + 1) * size] = record["cycle"]
+        first += count
+    for head in range(heads):
+        for px in range(0, pixels, lanes):
+            if (record := next(codes, None)) is not None:
+                there = slice(px, min(px + lanes, pixels))
+                found["code"][0][head, there] = record["words"][: there.stop - there.start, 0]
+                found["code"][1][head, there] = record["cycle"]
+    return found
+
+
+def trace_of(observed: list[Observed], artifact: Artifact) -> Trace:
+    """The trace of several pictures, comparable with the golden model's."""
+    names = observed[0].tensors
+    return Trace(
+        layers=tuple(layer.name for layer in artifact.layers),
+        tensors={name: np.stack([one.tensors[name] for one in observed]) for name in names},
+        output_name=artifact.output,
+    )

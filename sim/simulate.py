@@ -1,0 +1,285 @@
+"""``simulate``: the emitted Verilog under Verilator, every layer compared with the golden model."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw import generate, verilog
+from hw.compiler.compile import compile_network
+from hw.compiler.program import PAGE, Program
+from hw.compiler.tasks import Task
+from hw.config import AcceleratorConfig, configuration
+from hw.control import register_map
+from hw.control.descriptor import Opcode, Unit
+from quant.artifact import Artifact
+from sim.bench.build import BuildSpec
+from sim.bench.runner import Job, Outcome, RunResult
+from sim.bench.runner import simulate as run_bench
+from sim.compare import Comparison, compare
+from sim.cycles.model import Memory, Prediction, predict
+from sim.golden.model import GoldenModel
+from sim.observed import Observed, observe, trace_of
+from sim.report import Event, LayerRow
+from triovit.errors import InternalError, UserError
+from triovit.progress import Progress, silent
+
+_ENGINES = {Unit.MAT: "MAT", Unit.RMAC: "R-MAC", Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """The simulated DRAM: cycles to the first beat, percentage of random stalls on every AXI channel, and their seed."""
+
+    latency: int = 20
+    stall: int = 0
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """What a simulation found; cycles are those of the last picture, from its start to its end."""
+
+    config: str
+    images: int
+    comparison: Comparison
+    cycles: int
+    cycles_predicted: int
+    macs: int
+    utilization: float
+    layers: tuple[LayerRow, ...]
+    timeline: tuple[Event, ...]
+    counters: dict[str, int]
+    output: NDArray[np.int64]
+    waves: Path | None
+
+
+@dataclass(frozen=True)
+class _Hardware:
+    """Where the Verilog is, and the program image that runs on it."""
+
+    config: AcceleratorConfig
+    source: Path
+    image: bytes | None
+
+
+def simulate(
+    artifact: Artifact,
+    hardware: Path | AcceleratorConfig,
+    pictures: NDArray[np.uint8],
+    *,
+    layer: str | None = None,
+    waves: bool = False,
+    memory: MemoryOptions | None = None,
+    progress: Progress = silent,
+    directory: Path | None = None,
+) -> SimulationReport:
+    """Run pictures one after the other and compare every tensor that the hardware writes with the golden model.
+
+    Parameters
+    ----------
+    artifact
+        The network.
+    hardware
+        A directory that ``generate`` wrote (its Verilog and its image are what runs), or a configuration.
+    pictures
+        uint8 ``[N, 3, H, W]``.
+    layer
+        Run the network up to this layer and compare it alone.
+    waves
+        Record a waveform (FST).
+    memory
+        How the simulated DRAM behaves.
+    progress
+        Called as the steps go by.
+    directory
+        Where the run's files stay; by default only waveforms do, in ``build/waves``.
+
+    Raises
+    ------
+    UserError
+        A picture, the directory or a tool is not what it must be.
+    InternalError
+        The hardware ended with an error or not at all.
+    """
+    memory = memory or MemoryOptions()
+    progress("simulate", 0, 4)
+    golden = GoldenModel(artifact).run(pictures)
+    built = _hardware(artifact, hardware)
+    program = compile_network(artifact, built.config)
+    if built.image is not None and built.image != program.image():
+        raise UserError(f"{hardware}: its program is not that of this artifact; run `triovit generate` again")
+    if layer is not None:
+        program = _up_to(program, artifact.layer(layer).name)
+    progress("simulate", 1, 4)
+    result = _run(built, program, pictures, memory, waves, directory)
+    progress("simulate", 3, 4)
+    _check_outcome(result, artifact, len(pictures))
+
+    starts = _run_starts(result, program)
+    observed = [observe(_between(result.writes, start, end), program, artifact) for start, end in starts]
+    comparison = compare(golden, trace_of(observed, artifact), only=[layer] if layer else _written(program), cycle_of=_cycle_lookup(observed))
+    prediction = predict(program, Memory(memory.latency))
+    times = _task_times(result, program, *starts[-1])
+    progress("simulate", 4, 4)
+    cycles = result.reports[-1]["cycles"]
+    return SimulationReport(
+        config=built.config.name,
+        images=len(pictures),
+        comparison=comparison,
+        cycles=cycles,
+        cycles_predicted=prediction.cycles,
+        macs=prediction.macs,
+        utilization=prediction.macs / (cycles * built.config.multipliers),
+        layers=tuple(_layer_rows(artifact, program, times, prediction)),
+        timeline=tuple(_timeline(times)),
+        counters={name: value for name, value in result.reports[-1].items() if name.endswith(("_busy", "_read"))},
+        output=trace_of(observed, artifact).output if layer is None else np.zeros(0, np.int64),
+        waves=result.waves,
+    )
+
+
+def _hardware(artifact: Artifact, hardware: Path | AcceleratorConfig) -> _Hardware:
+    if isinstance(hardware, AcceleratorConfig):
+        return _Hardware(hardware, verilog.emit(hardware), None)
+    described = _read_manifest(hardware)
+    contents = {}
+    for name, digest in described["files"].items():
+        path = hardware / name
+        try:
+            contents[name] = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); run `triovit generate` again") from None
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise UserError(f"{path}: differs from what the manifest says; run `triovit generate` again")
+    config = configuration(described["configuration"]["name"])
+    if config.to_dict() != described["configuration"]:
+        config = AcceleratorConfig(**described["configuration"])
+    return _Hardware(config, hardware / generate.VERILOG, contents[generate.IMAGE])
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / generate.MANIFEST
+    try:
+        described = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a directory that `triovit generate` wrote") from None
+    except ValueError:
+        raise UserError(f"{path}: is no JSON; run `triovit generate` again") from None
+    if not isinstance(described, dict) or described.get("schema") != generate.SCHEMA:
+        raise UserError(f"{path}: is no manifest of generated hardware; give a directory that `triovit generate` wrote")
+    if described.get("version") != generate.VERSION:
+        raise UserError(f"{path}: has version {described.get('version')}, and this triovit reads {generate.VERSION}; run `triovit generate` again")
+    return described
+
+
+def _up_to(program: Program, layer: str) -> Program:
+    """The program's tasks up to the last one of a layer; nothing is stored."""
+    last = max(index for index, task in enumerate(program.tasks) if task.layer == layer and task.opcode is not Opcode.STORE)
+    return replace(program, tasks=program.tasks[:last + 1])
+
+
+def _written(program: Program) -> list[str]:
+    return list(dict.fromkeys(task.layer for task in program.tasks))
+
+
+def _run(built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory: MemoryOptions, waves: bool, directory: Path | None) -> RunResult:
+    at, count = program.addresses, len(pictures)
+    picture_size, output_size = at["output"] - at["input"], at["end"] - at["output"]
+    outputs = at["input"] + count * picture_size
+    image = bytearray(program.image())
+    runs = []
+    for index, picture in enumerate(pictures):
+        image += picture.transpose(1, 2, 0).tobytes().ljust(picture_size, b"\0")
+        runs.append({
+            "program": at["program"], "program_count": program.descriptor_count, "weights": at["weights"], "weights_beats": program.weight_beats,
+            "picture": at["input"] + index * picture_size, "output": outputs + index * output_size,
+        })
+    needed = max(outputs + count * output_size, PAGE)
+    spec = BuildSpec.for_config(built.config, (built.source,), dram_bytes=max(1 << 26, 1 << (needed - 1).bit_length()), waves="fst" if waves else "")
+    job = Job(
+        memory=bytes(image), runs=tuple(runs), registers=register_map.to_dict(built.config), output_address=outputs, output_bytes=count * output_size,
+        latency=memory.latency, stall=memory.stall, seed=memory.seed, waves=Path("build/waves/triovit.fst").resolve() if waves else None,
+    )
+    return run_bench(spec, job, directory=directory)
+
+
+def _check_outcome(result: RunResult, artifact: Artifact, runs: int) -> None:
+    where = result.where()
+    if result.last_tag is not None and result.last_tag < len(artifact.layers):
+        where += f" ({artifact.layers[result.last_tag].name})"
+    if result.outcome is not Outcome.FINISHED or len(result.reports) != runs:
+        raise InternalError(f"the simulation did not end well: {where}")
+    for index, report in enumerate(result.reports):
+        if report["error"]:
+            raise InternalError(f"picture {index}: the accelerator reports error {report['error_code']} at descriptor {report['error_index']}; {where}")
+    if result.violations:
+        raise InternalError(f"the accelerator broke an AXI rule: {result.violations[0]}")
+
+
+def _run_starts(result: RunResult, program: Program) -> list[tuple[int, int]]:
+    """First cycle of each run's first dispatch, and of the next run's."""
+    per_run = program.descriptor_count
+    firsts = [int(event["cycle"]) for event in result.dispatches[::per_run]]
+    return list(zip(firsts, [*firsts[1:], result.cycles + 1], strict=True))
+
+
+def _between(records: NDArray[np.void], start: int, end: int) -> NDArray[np.void]:
+    return records[(records["cycle"] >= start) & (records["cycle"] < end)]
+
+
+def _cycle_lookup(observed: list[Observed]) -> Any:
+    def cycle_of(tensor: str, index: tuple[int, ...]) -> int | None:
+        cycle = int(observed[index[0]].cycles[tensor][index[1:]])
+        return None if cycle < 0 else cycle
+
+    return cycle_of
+
+
+@dataclass(frozen=True)
+class _Time:
+    task: Task
+    start: int
+    end: int
+
+
+def _task_times(result: RunResult, program: Program, start: int, end: int) -> list[_Time]:
+    """When each task of a run was dispatched and when its unit fell idle, counted from the run's first dispatch."""
+    dispatches = [event for event in result.dispatches if start <= event["cycle"] < end]
+    times = []
+    for task, event in zip(program.tasks, dispatches, strict=False):
+        begun = int(event["cycle"])
+        ended = min(interval.end for interval in result.intervals if interval.unit is task.unit and interval.end > begun)
+        times.append(_Time(task, begun - start, ended - start))
+    return times
+
+
+def _layer_rows(artifact: Artifact, program: Program, times: list[_Time], prediction: Prediction) -> list[LayerRow]:
+    foretold = prediction.layers()
+    rows = []
+    for layer in artifact.layers:
+        mine = [time for time in times if time.task.layer == layer.name and time.task.opcode is not Opcode.STORE]
+        if not mine:
+            continue
+        cycles = max(time.end for time in mine) - min(time.start for time in mine)
+        first, last = foretold[layer.name]
+        macs = sum(time.task.macs for time in mine)
+        units = sorted({_ENGINES[time.task.unit] for time in mine if time.task.opcode is not Opcode.LOAD} | {"R-MAC" for time in mine if time.task.joint})
+        rows.append(LayerRow(
+            name=layer.name, kind=layer.kind, engine=" + ".join(units), macs=macs, cycles=cycles, predicted=last - first,
+            utilization=macs / (cycles * program.config.multipliers),
+        ))
+    return rows
+
+
+def _timeline(times: list[_Time]) -> list[Event]:
+    events = []
+    for time in times:
+        events.append(Event(engine=_ENGINES[time.task.unit], layer=time.task.layer, start=time.start, end=time.end))
+        if time.task.joint:
+            events.append(Event(engine=_ENGINES[Unit.RMAC], layer=time.task.layer, start=time.start, end=time.end))
+    return events
