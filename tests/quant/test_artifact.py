@@ -168,7 +168,8 @@ AGAIN = "quantize the network again"
         (changed("t", "a.bias", to=np.zeros(4, np.int64)), f"layer a: array bias is int64, and must be int32; {AGAIN}"),
         (
             changed("t", "a.bias", to=full((1 << 26) - 1, 4)),
-            "layer a: the accumulator of channel 0 can reach 67109247, and must stay below 2^26; use a smaller picture or a narrower layer",
+            "layer a: the accumulator of channel 0 can reach 67109247, and must stay below 2^26; "
+            "use a smaller picture or a narrower layer",
         ),
     ],
 )

@@ -18,7 +18,7 @@ WHOLE = "give a complete checkpoint of EfficientViT-digits"
 
 
 def to_timm(name: str) -> str:
-    """timm's name of a tensor, written down the other way round than in the program."""
+    """Return timm's name of a tensor, written down the other way round than in the program."""
     name = re.sub(r"^backbone\.input_stem\.op_list\.0", "stem.in_conv", name)
     name = re.sub(r"^backbone\.input_stem\.op_list\.(\d+)", lambda m: f"stem.res{int(m[1]) - 1}", name)
     name = re.sub(r"^backbone\.stages\.(\d+)\.op_list", r"stages.\1.blocks", name)
@@ -89,7 +89,8 @@ def test_published_checkpoints() -> None:
         ),
         (
             lambda s: s[QKV].view(-1)[5:6].fill_(float("nan")),
-            f"layer S2.1.MLA.qkv: tensor {QKV} has values that are not finite (NaN or infinity); train again or use an earlier checkpoint",
+            f"layer S2.1.MLA.qkv: tensor {QKV} has values that are not finite (NaN or infinity); "
+            "train again or use an earlier checkpoint",
         ),
         (
             lambda s: s.update({QKV: torch.zeros(72, 24, 1, 1, dtype=torch.int8)}),
