@@ -122,7 +122,9 @@ def simulate(
 
     starts = _run_starts(result, program)
     observed = [observe(_between(result.writes, start, end), program, artifact) for start, end in starts]
-    comparison = compare(golden, trace_of(observed, artifact), only=[layer] if layer else _written(program), cycle_of=_cycle_lookup(observed))
+    compared = [layer] if layer else dict.fromkeys(task.layer for task in program.tasks)
+    tensors = [tensor for name in compared for tensor in golden.of_layer(name)]
+    comparison = compare(golden, trace_of(observed, artifact), only=tensors, cycle_of=_cycle_lookup(observed))
     prediction = predict(program, Memory(memory.latency))
     times = _task_times(result, program, *starts[-1])
     progress("simulate", 4, 4)
@@ -181,10 +183,6 @@ def _up_to(program: Program, layer: str) -> Program:
     """The program's tasks up to the last one of a layer; nothing is stored."""
     last = max(index for index, task in enumerate(program.tasks) if task.layer == layer and task.opcode is not Opcode.STORE)
     return replace(program, tasks=program.tasks[:last + 1])
-
-
-def _written(program: Program) -> list[str]:
-    return list(dict.fromkeys(task.layer for task in program.tasks))
 
 
 def _run(built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory: MemoryOptions, waves: bool, directory: Path | None) -> RunResult:

@@ -30,6 +30,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     from quant.inspect import layer_table
     from quant.quantize import quantize
     from sim import toolchain
+    from sim.cycles.model import summary
     from sim.evaluate import evaluate
     from sim.golden.model import GoldenModel
     from sim.report import write_report
@@ -61,7 +62,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     with step("evaluate"):
         evaluation = evaluate(GoldenModel(artifact), held_out.pictures, held_out.labels, progress=progress)
     with step("generate"):
-        generate(artifact, config, directory / "hardware")
+        generate(artifact, config, directory / "hardware", summary)
     with step("simulate"):
         simulation = simulate(artifact, directory / "hardware", held_out.pictures[:images], progress=progress)
     with step("report"):
@@ -70,7 +71,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         report = write_report(directory, data)
     progress("demo", len(STEPS), len(STEPS))
 
-    summary = {
+    found = {
         "bit_exact": simulation.comparison.equal,
         "images": images,
         "layers_compared": simulation.comparison.layers,
@@ -87,5 +88,5 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         "configuration": config.name,
         "seconds": seconds,
     }
-    files.write_json(directory / "summary.json", plain(summary))
-    return summary
+    files.write_json(directory / "summary.json", plain(found))
+    return found

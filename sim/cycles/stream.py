@@ -39,11 +39,13 @@ class WeightStream:
         ring = self.rings[packet.kind]
         slots = self.config.l >> packet.split
         beats = slots * (self.config.param_beats if packet.kind in PARAMS.values() else 1)
+        # The decoder gathers the beats of a parameter word, and only the last one needs the ring.
+        gathered = self.config.param_beats - 1 if packet.kind in PARAMS.values() else 0
         self.time += 1
         for _ in range(packet.rows):
             row = len(ring.arrived)
             if row >= ring.depth:
-                self.time = max(self.time, ring.freed[row - ring.depth] + 1)
+                self.time = max(self.time + gathered, ring.freed[row - ring.depth] + 1) - gathered
             self.time += beats
             ring.arrived.append(self.time + self.ARRIVE)
         self.beats += packet.beats(self.config)

@@ -21,8 +21,9 @@ def command(artifact_path: Path, config_name: str, output: Path, as_json: bool) 
     from hw.config import configuration
     from hw.generate import generate
     from quant.artifact import Artifact
+    from sim.cycles.model import summary
 
-    manifest = generate(Artifact.load(artifact_path), configuration(config_name), output)
+    manifest = generate(Artifact.load(artifact_path), configuration(config_name), output, summary)
 
     emit(
         {"directory": output, "configuration": config_name, "manifest": manifest},

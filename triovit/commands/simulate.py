@@ -26,7 +26,7 @@ from triovit.progress import shown
 @click.option(
     "--count", type=click.IntRange(min=1), default=1, show_default=True, help="Without --image: so many held-out digits."
 )
-@click.option("--layer", metavar="NAME", help="Only this layer, on inputs from the golden model.")
+@click.option("--layer", metavar="NAME", help="Run the network up to this layer and compare it alone.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Leave all that `triovit report` needs here."
 )
