@@ -97,10 +97,16 @@ class _Compiler:
     def _pw(self, layer: Layer) -> PwProduct:
         config, residual = self.config, self._residual(layer)
         source = self.narrow[layer.inputs[0]]
-        matrix = lower.padded(lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"], config)
+        weight = lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"]
+        matrix = lower.padded(weight, config)
         pixels, depth = _pixels(layer.output_shape), matrix.shape[1] // config.m
         if depth > config.weight_rows:
-            raise UserError(f"layer {layer.name}: {matrix.shape[1]} input channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one")
+            raise UserError(f"layer {layer.name}: {weight.shape[1]} input channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one")
+        if residual is not None and residual.buffer is source.buffer:
+            raise UserError(
+                f"layer {layer.name}: its input and its residual both lie in buffer {source.buffer.name}, which can be read once at a time; "
+                "only a product behind a depthwise convolution or attention can have a residual"
+            )
         split = lower.pw_split(layer, config, pixels, depth, residual)
         product = PwProduct(layer, self.tags[layer.name], matrix, source, self._destination(layer, split), residual, split, pixels, config)
         if product.tiles(True) > config.param_rows:

@@ -114,10 +114,9 @@ class PwProduct:
 
     def alone(self) -> list[Task]:
         """The whole product, not overlapped with anything."""
-        mapping = min(
-            (pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)),
-            key=lambda option: (option.cycles, not option.joint),
-        )
+        options = [pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)]
+        fitting = [option for option in options if option.tiles <= self.config.param_rows]
+        mapping = min(fitting, key=lambda option: (option.cycles, not option.joint))
         return [self.task(0, self.pixels, joint=mapping.joint, pixel_outer=False, macs=self.pixels * self.matrix_macs())]
 
     def behind(self, dw_cycles: int) -> list[Task]:
@@ -191,9 +190,14 @@ def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, i
     if groups > config.param_rows:
         raise UserError(f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
     weight = layer.arrays["weight"].reshape(channels, -1)
+    weights = depthwise_packet(config, weight)
+    if weights.rows > config.weight_rows:
+        raise UserError(
+            f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one"
+        )
     packets = (
         param_packet(config, "rmac", exact_log2(config.l), ChannelParams.of_layer(layer, config), list(range(groups))),
-        depthwise_packet(config, weight),
+        weights,
     )
     fields = {
         "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
@@ -271,10 +275,20 @@ def attention(
     return tasks
 
 
+def _vector_rows(layer: Layer, groups: int, config: AcceleratorConfig) -> list[int]:
+    """First channel group of each parameter row of a vector, whose channel groups fill the slots."""
+    firsts = list(range(0, groups, config.l))
+    if len(firsts) > config.param_rows:
+        raise UserError(
+            f"layer {layer.name}: {layer.output_shape[0]} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one"
+        )
+    return firsts
+
+
 def pool(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """Average pooling: the row sum unit of R-MAC."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = list(range(0, source.groups, config.l))
+    firsts = _vector_rows(layer, source.groups, config)
     fields = {
         "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None), "px_end": source.pixels, "lp": 0, "tiles": source.groups,
     }
@@ -284,8 +298,13 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
 def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """LayerNorm of a vector that MAT streams twice."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = list(range(0, source.groups, config.l))
-    packets = (param_packet(config, "mat", 0, params, firsts), gamma_packet(config, layer.arrays["gamma"]))
+    firsts = _vector_rows(layer, source.groups, config)
+    gamma = gamma_packet(config, layer.arrays["gamma"])
+    if gamma.rows > config.weight_rows:
+        raise UserError(
+            f"layer {layer.name}: {layer.output_shape[0]} channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one"
+        )
+    packets = (param_packet(config, "mat", 0, params, firsts), gamma)
     fields = {
         "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
         "px_end": 1, "lp": 0, "tiles": 1, "depth": source.groups, "count": layer.output_shape[0],
