@@ -1,27 +1,35 @@
-"""Random small networks through both engines and post-processing, bit for bit."""
+"""Small networks through both engines and post-processing, bit for bit: every geometry that has a way of its own."""
+
+from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.utils import exact_log2
 
-from hw.compiler.compile import compile_network
+from hw.compiler.program import Program
 from hw.config import TOY
-from sim.golden.model import GoldenModel
-from tests.support.core_bench import run_core, tensors
+from hw.control.descriptor import Act, Buffer, Opcode
+from tests.support.core_check import check
 from tests.support.networks import NetworkBuilder
 
+#: Rings and buffers of heads as small as they can be: attention falls apart into batches.
+BATCHES = TOY.with_(name="batches", z_rows=8, divisor_rows=8)
+FOUR_BY_EIGHT = TOY.with_(name="four-by-eight", l=8)
+EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8, max_dim=16)
 
-def check(net, config, stall=0.0, seed=0):
-    artifact = net.artifact()
-    picture = np.random.default_rng(seed).integers(0, 256, artifact.input_shape).astype(np.uint8)
-    golden = GoldenModel(artifact).run(picture[None])
-    program = compile_network(artifact, config)
-    run = run_core(program, picture, pads=[int(p) for p in artifact.layers[0].arrays["pad"]], stall=stall, seed=seed)
-    got = tensors(program, artifact, run)
-    for layer in artifact.layers:
-        expected = golden.tensors[layer.name][0].reshape(layer.output_shape[0], -1)
-        wrong = np.argwhere(got[layer.name] != expected)
-        assert not len(wrong), f"{layer.name}: {len(wrong)} of {expected.size} differ, first at {wrong[0]}: expected {expected[tuple(wrong[0])]}, got {got[layer.name][tuple(wrong[0])]}"
-    return run
+
+def tasks(program: Program, opcode: Opcode, **fields: Any) -> list:
+    """The program's tasks of that kind and with these fields."""
+    return [task for task in program.tasks if task.opcode is opcode and all(task.get(name) == value for name, value in fields.items())]
+
+
+def with_attention(net: NetworkBuilder, channels: int, dim: int, kernel: int = 5) -> NetworkBuilder:
+    """A lite multi-scale attention block of two scales behind the stem."""
+    trunk = net.pw("in", net.stem(8), channels)
+    qkv = net.pw("qkv", trunk, 3 * channels)
+    aggregated = net.pw("agg.gpw", net.dw("agg.dw", qkv, kernel=kernel, act="none"), 3 * channels, groups=3 * channels // dim)
+    net.pw("proj", net.attention("att", (qkv, aggregated), dim), channels, residual=trunk)
+    return net
 
 
 def test_stem_and_pw():
@@ -35,7 +43,9 @@ def test_mbconv_with_residual():
     stem = net.stem(8)
     hidden = net.pw("pw1", stem, 21, "hardswish")
     net.pw("pw2", net.dw("dw", hidden), 8, residual=stem)
-    check(net, TOY)
+    program, _ = check(net, TOY)
+    # The inter-layer pipeline: MAT follows the depthwise convolution, then both do the rest.
+    assert tasks(program, Opcode.PW, gated=1, pixel_outer=1) and tasks(program, Opcode.PW, joint=1, px_end=30)
 
 
 def test_stride_two_and_odd_sizes():
@@ -55,15 +65,151 @@ def test_dsconv():
 
 
 def test_attention():
-    net = NetworkBuilder(5, 8, 12)
-    trunk = net.pw("in", net.stem(8), 16)
-    qkv = net.pw("qkv", trunk, 48)
-    aggregated = net.pw("agg.gpw", net.dw("agg.dw5", qkv, kernel=5, act="none"), 48, groups=6)
-    net.pw("proj", net.attention("att", (qkv, aggregated), 8), 16, residual=trunk)
-    check(net, TOY)
+    program, _ = check(with_attention(NetworkBuilder(5, 8, 12), 16, 8), TOY)
+    assert len(tasks(program, Opcode.KTV)) == 2
 
 
 def test_head():
     net = NetworkBuilder(6, 8, 8)
     net.head(net.stem(8), 13, 21, 10)
     check(net, TOY)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 4), (4, 2)])
+def test_maps_smaller_than_the_lanes(height, width):
+    net = NetworkBuilder(height * width, height, width)
+    stem = net.stem(7)
+    out = net.pw("pw2", net.dw("dw5", net.pw("pw1", stem, 9, "hardswish"), kernel=5), 7, residual=stem)
+    net.pw("pw3", net.dw("dw3", out), 3)
+    check(net, TOY)
+
+
+def test_stride_two_down_to_one_pixel():
+    net = NetworkBuilder(7, 6, 10)  # 3x5, 2x3, 1x2, 1x1
+    last = net.stem(3)
+    for index, kernel in enumerate((5, 3, 5)):
+        last = net.pw(f"pw{index}", net.dw(f"dw{index}", last, kernel=kernel, stride=2), 5 + index)
+    check(net, TOY)
+
+
+def test_a_depthwise_convolution_that_no_product_follows():
+    net = NetworkBuilder(8, 6, 14)
+    first = net.dw("dw1", net.stem(18), act="none")
+    net.pw("pw", net.dw("dw2", first, kernel=5, stride=2), 4)
+    net.pw("side", first, 6)
+    check(net, TOY)
+
+
+def test_wide_layers_on_few_pixels():
+    net = NetworkBuilder(9, 4, 4)
+    trunk = net.pw("in", net.stem(6), 37)
+    hidden = net.pw("pw1", trunk, 83, "hardswish")
+    net.pw("pw2", net.dw("dw", hidden), 37, residual=trunk)
+    check(net, TOY)
+
+
+def test_a_residual_that_spreads_over_channel_groups():
+    net = NetworkBuilder(10, 2, 4)
+    trunk = net.pw("in", net.stem(4), 32)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", trunk, 16, "hardswish")), 32, residual=trunk)
+    program, _ = check(net, TOY)
+    residuals = tasks(program, Opcode.PW, act=Act.RESIDUAL.value)
+    assert residuals and all(task.get("lp") < exact_log2(TOY.l) for task in residuals)
+
+
+def test_a_group_convolution_of_its_own():
+    net = NetworkBuilder(11, 6, 6)
+    net.pw("gpw", net.pw("pw", net.stem(4), 24), 48, groups=3)
+    program, _ = check(net, TOY)
+    assert tasks(program, Opcode.PW, gated=0, src_step=2)
+
+
+@pytest.mark.parametrize(("dim", "height", "width"), [(4, 4, 6), (8, 2, 2)])
+def test_attention_of_small_heads_and_small_maps(dim, height, width):
+    check(with_attention(NetworkBuilder(dim, height, width), 8, dim, kernel=3), TOY)
+
+
+@pytest.mark.parametrize(("channels", "dim", "count"), [(24, 4, 4), (32, 8, 4)])
+def test_attention_in_several_batches(channels, dim, count):
+    # 6 pixels are two rows of codes: four heads at a time; of dimension 8 half as many fit the Z buffer.
+    program, _ = check(with_attention(NetworkBuilder(12, 4, 6), channels, dim, kernel=3), BATCHES)
+    assert len(tasks(program, Opcode.KTV)) == len(tasks(program, Opcode.DIV)) == len(tasks(program, Opcode.QZ)) == count
+    assert {task.get("z_row") for task in tasks(program, Opcode.KTV)} == {0, 4}
+    if dim == 4:
+        assert [task.get("heads") for task in tasks(program, Opcode.KTV)] == [4, 2, 4, 2]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_divisors_that_are_zero(part):
+    """All of Q or all of K negative: Z, Ksum and every divisor are 0."""
+    dim = 4
+    net = with_attention(NetworkBuilder(13, 4, 4), 8, dim, kernel=3)
+    for name in ("qkv", "agg.gpw"):
+        arrays = next(layer.arrays for layer in net.layers if layer.name == name)
+        where = np.arange(len(arrays["mult"])) // dim % 3 == part
+        arrays["mult"][where], arrays["zero"][where] = 0, -50
+    _, run = check(net, TOY)
+    codes = [word[0] for record in run.writes if record["dst"] == Buffer.DIV for word in record["words"].values()]
+    assert codes and not any(codes)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_extreme_pictures_and_weights_saturate(value):
+    net = NetworkBuilder(14, 4, 6)
+    trunk = net.pw("in", net.stem(8), 8)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", trunk, 12), kernel=5), 8, residual=trunk)
+    for layer in net.layers:
+        layer.arrays["weight"][:] = 127
+        layer.arrays["weight"][1::2] = -127
+        layer.arrays["mult"][:], layer.arrays["shift"][:] = 65535, 18
+        layer.arrays["zero"][:] = 0
+        if "pad" in layer.arrays:
+            layer.arrays["pad"][:] = value - 128
+    net.layers[3].attrs["pad"] = -128
+    _, run = check(net, TOY, picture=np.full(net.input_shape, value, np.uint8))
+    values = {value for record in run.writes for word in record["words"].values() for value in word}
+    assert {-128, 127} <= values
+
+
+@pytest.mark.parametrize(("width", "hidden", "classes"), [(41, 3, 1), (4, 1, 5), (5, 18, 70)])
+def test_heads_whose_vectors_do_not_fill_words(width, hidden, classes):
+    net = NetworkBuilder(15 + width, 4, 6)
+    net.head(net.stem(3), width, hidden, classes)
+    program, _ = check(net, TOY)
+    assert tasks(program, Opcode.LN, count=hidden) and tasks(program, Opcode.POOL, tiles=-(-width // TOY.m))
+
+
+@pytest.mark.parametrize(("stall", "seed"), [(0.5, 0), (0.9, 1)])
+def test_weights_that_come_slowly(stall, seed):
+    net = NetworkBuilder(16, 4, 6)
+    stem = net.stem(6)
+    out = net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
+    net.head(out, 9, 6, 3)
+    _, fast = check(net, TOY)
+    _, slow = check(net, TOY, stall=stall, seed=seed)
+    assert fast.stalls == 0 and slow.stalls > 40 and slow.cycles > fast.cycles
+
+
+def test_attention_with_weights_that_come_slowly():
+    _, run = check(with_attention(NetworkBuilder(17, 4, 4), 8, 4, kernel=3), BATCHES, stall=0.8, seed=3)
+    assert run.stalls > 100
+
+
+def test_rings_that_hold_little_are_filled_again_and_again():
+    small = TOY.with_(name="small-rings", weight_rows=16, param_rows=8, result_depth=4)
+    net = NetworkBuilder(18, 4, 6)
+    trunk = net.pw("in", net.stem(8), 17)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", trunk, 26, "hardswish")), 17, residual=trunk)
+    check(net, small)
+
+
+@pytest.mark.parametrize("config", [FOUR_BY_EIGHT, EIGHT], ids=lambda config: config.name)
+def test_other_sizes_of_the_array(config):
+    net = with_attention(NetworkBuilder(19, 4, 6), 16, 8, kernel=3)
+    check(net, config)
+
+
+def test_heads_that_fill_the_wide_array():
+    net = NetworkBuilder(20, 4, 6)
+    net.head(net.pw("pw2", net.dw("dw", net.stem(20), stride=2), 9), 70, 11, 10)
+    check(net, EIGHT)
