@@ -121,7 +121,7 @@ TOY = AcceleratorConfig(
 #: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM.
 ZCU102 = AcceleratorConfig(
     name="zcu102", n=8, m=8, t=8, s=8, l=16, h_rows=6656, d_rows=3328, x_rows=1664, y_rows=1664, o_rows=128,
-    weight_rows=512, param_rows=128, max_dim=32, z_rows=128, divisor_rows=1024, max_picture_width=512,
+    weight_rows=512, param_rows=64, max_dim=32, z_rows=128, divisor_rows=1024, max_picture_width=512,
 )
 
 CONFIGURATIONS = {config.name: config for config in (TOY, ZCU102)}

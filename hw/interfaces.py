@@ -3,10 +3,10 @@
 from amaranth import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR, Buffer
+from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
 from quant.contract import ACC_BITS, ACT_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX, THREE_BITS, ZERO_BITS
 
 #: Bits of a pixel number, of a channel-group number, of a buffer row, of log2 of a block split.
@@ -90,11 +90,21 @@ class WriteSignature(wiring.Signature):
         super().__init__({"valid": Out(1), "payload": Out(write_layout(config, element))})
 
 
+#: Tasks of whose results all slots have the same post-processing parameters: one channel group (DW), or one head.
+SHARED = (Opcode.DW, Opcode.KTV, Opcode.DIV, Opcode.QZ)
+
+
+def entry_bits(config: AcceleratorConfig) -> int:
+    """Bits of a result's ``entry``: any word of a parameter ring."""
+    return ceil_log2(config.param_rows) + exact_log2(config.l)
+
+
 def result_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What an engine hands to post-processing: ``l`` words of ``m`` accumulators and where they belong.
 
     ``mask`` marks the slots that hold a result (pixels beyond the end are already off; channel groups beyond ``dst_cg_end`` are not).
-    ``entry`` is the row of the engine's parameter ring, counted from the task's first. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
+    ``entry`` chooses the parameters, counted from the task's first: a row of the engine's parameter ring; or, for the opcodes in :data:`SHARED`,
+    a single word of it (``l`` to a row) that all slots share. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
     ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
     """
     return data.StructLayout({
@@ -102,7 +112,7 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
         "mask": config.l,
         "px": PIXEL_BITS,
         "cg": GROUP_BITS,
-        "entry": ceil_log2(config.param_rows),
+        "entry": entry_bits(config),
         "row_sum": 1,
         "seg_last": 1,
         "progress": PIXEL_BITS,

@@ -122,7 +122,9 @@ class PwProduct:
     def behind(self, dw_cycles: int) -> list[Task]:
         """After a DW task: MAT alone follows the pixels while R-MAC works on them, then both do the rest (inter-layer pipeline)."""
         rows = self.tiles(False) * self.depth
-        if rows > self.config.weight_rows or self.tiles(False) > self.config.param_rows:
+        # MAT's share is streamed a second time; where that takes longer than DW itself, waiting for DW costs less.
+        beats = rows * (self.config.l >> self.split)
+        if rows > self.config.weight_rows or self.tiles(False) > self.config.param_rows or beats > 2 * dw_cycles:
             return self.alone()
         lp = 1 << self.split
         alone = min(self.pixels, dw_cycles // rows * lp)
@@ -187,7 +189,7 @@ def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, i
     if kernel not in (3, 5) or stride not in (1, 2):
         raise UserError(f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; supported are 3x3 and 5x5 at stride 1 and 2")
     groups = -(-channels // config.m)
-    if groups > config.param_rows:
+    if groups > config.param_rows * config.l:
         raise UserError(f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
     weight = layer.arrays["weight"].reshape(channels, -1)
     weights = depthwise_packet(config, weight)
@@ -196,7 +198,7 @@ def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, i
             f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one"
         )
     packets = (
-        param_packet(config, "rmac", exact_log2(config.l), ChannelParams.of_layer(layer, config), list(range(groups))),
+        param_packet(config, "rmac", 0, ChannelParams.of_layer(layer, config), list(range(0, groups, config.l))),
         weights,
     )
     fields = {
@@ -221,7 +223,7 @@ def attention(
     per_source = heads // len(wide_sources)
     rows = -(-pixels // config.l)
     # Two batches are under way at a time: one being summed, one being divided. Codes are kept for one.
-    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows // 4)
+    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
     if not most:
         raise UserError(
             f"layer {layer.name}: {pixels} pixels exceed the divisor buffer of configuration {config.name} ({config.divisor_rows * config.l}); use a smaller resolution"
@@ -232,16 +234,14 @@ def attention(
     every, split = exact_log2(config.l), exact_log2(config.l // groups)
     arrays, step = layer.arrays, 3 * groups
 
-    def alike(engine: str, split: int, channels: int, **values: str) -> Packet:
-        """Parameter rows, all channels alike, from the named arrays: one row for each head and set of names."""
-
-        def rows_of(head: int) -> list[ChannelParams]:
-            names = zip(*(value.split() for value in values.values()), strict=True)
-            return [ChannelParams.of(config, channels, **{key: arrays[name][head] for key, name in zip(values, row, strict=True)}) for row in names]
-
-        slots = config.l >> split
-        payload = [params.groups(0, slots, config) for head in range(first_head, first_head + count) for params in rows_of(head)]
-        return Packet(PARAMS[engine], split, np.stack(payload))
+    def shared(engine: str, *sets: dict[str, str]) -> Packet:
+        """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array), ``l`` to a row."""
+        words = [
+            ChannelParams.of(config, config.m, **{key: arrays[name][head] for key, name in names.items()}).groups(0, 1, config)
+            for head in range(first_head, first_head + count) for names in sets
+        ]
+        payload = np.concatenate([*words, *[np.zeros_like(words[0])] * (-len(words) % config.l)])
+        return Packet(PARAMS[engine], 0, payload.reshape(-1, config.l, payload.shape[1]))
 
     ktv: list[Task] = []
     rest: list[list[Task]] = []
@@ -255,19 +255,19 @@ def attention(
         }
         # Z's slot halves alternate: the batch after next must wait until MAT has read them.
         wait = ALL if index == 0 else Unit.MAT if index > 1 else Unit(0)
-        packet = alike("rmac", every, config.m, mult="z_mult k_mult", shift="z_shift k_shift")
+        packet = shared("rmac", {"mult": "z_mult", "shift": "z_shift"}, {"mult": "k_mult", "shift": "k_shift"})
         ktv.append(Task(layer.name, Opcode.KTV, fields, wait, (packet,), count * pixels * dim * (dim + 1)))
         fields = {
             **common, **narrow, "src_cg": cg, "dst": Buffer.DIV, "dst_rows": rows, "lp": every, "tiles": count, "depth": groups, "relu": 1,
         }
-        packet = alike("mat", every, config.m, shift="div_min")
+        packet = shared("mat", {"shift": "div_min"})
         wait = Unit(0) if index + 1 < len(batches) else Unit.RMAC
         divisors = Task(layer.name, Opcode.DIV, fields, wait, (packet,), count * pixels * dim)
         fields = {
             **common, **narrow, "src_cg": cg, **destination.fields(), "dst_cg": first_head * groups, "lp": split, "tiles": count, "depth": groups,
             "relu": 1, "use_code": 1,
         }
-        packet = alike("mat", split, dim, mult="o_mult", shift="o_shift")
+        packet = shared("mat", {"mult": "o_mult", "shift": "o_shift"})
         rest.append([divisors, Task(layer.name, Opcode.QZ, fields, Unit(0), (packet,), count * pixels * dim * dim)])
     tasks = ktv[:1]
     for index, pair in enumerate(rest):

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
-from hw.interfaces import GROUP_BITS, PIXEL_BITS
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 
 def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -23,7 +23,7 @@ def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
         "steps": range(config.wide + 1),  # channel groups of the set
         "out_px": PIXEL_BITS,             # first output pixel
         "cg": GROUP_BITS,                 # first channel group of the result
-        "entry": ceil_log2(config.param_rows),
+        "entry": entry_bits(config),
         "mask": config.l,
         "seg_last": 1,
         "progress": PIXEL_BITS,
@@ -113,7 +113,7 @@ class DwSequencer(wiring.Component):
         has_weights, has_room, go = Signal(), Signal(), Signal()
         m.d.comb += [
             has_weights.eq(self.weights > row),
-            has_room.eq(~last_tap | ((self.space >= steps) & (self.params >= set_cg + steps))),
+            has_room.eq(~last_tap | ((self.space >= steps) & (self.params > (set_cg + steps - 1) >> bits))),
             go.eq(running & has_weights & has_room),
             self.issue.eq(Mux(go & last_tap, steps, 0)),
             self.busy.eq(setup | running),

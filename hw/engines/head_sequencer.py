@@ -3,11 +3,11 @@
 from amaranth import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Opcode
-from hw.interfaces import GROUP_BITS, PIXEL_BITS
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 
 def head_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -23,7 +23,7 @@ def head_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
         "k": PIXEL_BITS,                  # row of Z, from the task's first: K groups of all heads counted through
         "v": GROUP_BITS,                  # group of V within the head
         "cg": GROUP_BITS,                 # POOL: first channel group of the result
-        "entry": ceil_log2(config.param_rows),
+        "entry": entry_bits(config),
         "mask": config.l,
     })
 
@@ -70,12 +70,12 @@ class HeadSequencer(wiring.Component):
         sums = Signal()
         m.d.comb += sums.eq(pool | (v == 0))
         results = Mux(pool, 1, 1 + sums)
-        entries = Mux(pool, (k >> bits) + 1, (head << 1) + 2)
+        rows = Mux(pool, (k >> bits) + 1, ((head << 1 | 1) >> bits) + 1)
         # Two results of one pass need two cycles of the queue.
         pause, has_room, go = Signal(), Signal(), Signal()
         m.d.sync += pause.eq(go & last_px & sums & ~pool)
         m.d.comb += [
-            has_room.eq(~last_px | ((self.space >= results) & (self.params >= entries))),
+            has_room.eq(~last_px | ((self.space >= results) & (self.params >= rows))),
             go.eq(self.busy & has_room & ~pause),
             self.issue.eq(Mux(go & last_px, results, 0)),
             self.stall_results.eq(self.busy & ~has_room),

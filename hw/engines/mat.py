@@ -11,7 +11,7 @@ from hw.delay import delayed
 from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
-from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
+from hw.interfaces import PIXEL_BITS, SHARED, ReadSignature, result_layout, words
 from hw.memory.z_buffer import z_layout
 from hw.units.layer_norm import LayerNormCore
 from quant.contract import ACT_BITS, GAMMA_BITS
@@ -189,8 +189,9 @@ class MatEngine(wiring.Component):
             m.d.sync += active.eq(0)
         m.d.comb += self.busy.eq(active)
         entries = Signal.like(self.params_free)
-        with m.If(sequencer.beat_valid & (sequencer.beat.entry >= entries)):
-            m.d.sync += entries.eq(sequencer.beat.entry + 1)
+        row = Mux(task.opcode.as_value().matches(*SHARED), sequencer.beat.entry >> exact_log2(config.l), sequencer.beat.entry)
+        with m.If(sequencer.beat_valid & (row >= entries)):
+            m.d.sync += entries.eq(row + 1)
         with m.If(finished):
             m.d.comb += self.params_free.eq(entries)
             m.d.sync += entries.eq(0)

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Opcode
-from hw.interfaces import GROUP_BITS, PIXEL_BITS
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, SHARED, entry_bits
 
 
 def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -21,7 +21,7 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
         "last": 1,
         "second": 1,                 # LN: second pass
         "cg": GROUP_BITS,            # first channel group of the result
-        "entry": ceil_log2(config.param_rows),
+        "entry": entry_bits(config),
         "mask": config.l,
     })
 
@@ -104,13 +104,14 @@ class MatSequencer(wiring.Component):
         m.d.comb += offset.eq(Mux(is_ln, k >> bits, tile_row + k))
         uses_weights = is_pw | (is_ln & second)
         entry = Mux(is_ln, k >> bits, tile)
+        shared = task.opcode.as_value().matches(*SHARED)
         need = Signal(PIXEL_BITS)
         m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
         has_weights, has_room, has_pixels, go = Signal(), Signal(), Signal(), Signal()
         waiting = is_ln & second & ~self.ln_ready
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
-            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > entry))),
+            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > Mux(shared, tile >> bits, entry)))),
             has_pixels.eq(~task.gated | (self.progress >= need)),
             go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
             self.issue.eq(go & is_last & ~(is_ln & ~second)),

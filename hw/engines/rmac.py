@@ -106,8 +106,9 @@ class RMacEngine(wiring.Component):
             m.d.sync += active.eq(0)
         m.d.comb += self.busy.eq(active)
         entries = Signal.like(self.params_free)
-        with m.If(queue.push & (queue.payload.entry >= entries)):
-            m.d.sync += entries.eq(queue.payload.entry + 1)
+        row = Mux(is_pw | is_pool, queue.payload.entry, queue.payload.entry >> exact_log2(config.l))
+        with m.If(queue.push & (row >= entries)):
+            m.d.sync += entries.eq(row + 1)
         with m.If(finished):
             m.d.comb += self.params_free.eq(entries)
             m.d.sync += entries.eq(0)

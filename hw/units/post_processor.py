@@ -17,6 +17,7 @@ from hw.interfaces import (
     PIXEL_BITS,
     POST_TASK,
     ROW_BITS,
+    SHARED,
     SPLIT_BITS,
     ReadSignature,
     WriteSignature,
@@ -111,7 +112,7 @@ class Schedule:
     @property
     def first_step(self) -> int:
         """Accumulators enter the requantizers."""
-        return self.lookup + max(self.param_latency, DivisorBuffer.latency)
+        return self.lookup + max(self.param_latency + 1, DivisorBuffer.latency)
 
     @property
     def first_step_done(self) -> int:
@@ -346,19 +347,30 @@ class PostProcessor(wiring.Component):
     def _parameters(self, m: Module) -> list[list[data.View]]:
         """The parameters of every slot and channel, in the cycle of the first step."""
         lookup, start = self.schedule.lookup, self.schedule.first_step
+        bits = exact_log2(self.config.l)
+        entry = self._at[lookup].entry
+        shared = self._task(m, lookup, "param_task").opcode.as_value().matches(*SHARED)
         for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
-            m.d.comb += [port.en.eq(self._valid[lookup] & mine), port.offset.eq(self._at[lookup].entry)]
+            m.d.comb += [port.en.eq(self._valid[lookup] & mine), port.offset.eq(Mux(shared, entry >> bits, entry))]
         arrived = lookup + self.schedule.param_latency
+        row = Signal(self.mat_param.row.shape(), name="param_row")
+        m.d.comb += Value.cast(row).eq(
+            Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row), Value.cast(self.mat_param.row))
+        )
+        # One word for all slots, or each slot its own.
+        common = Signal(row.shape().elem_shape, name="param_common")
+        with m.Switch(self._at[arrived].entry[:bits]):
+            for slot in range(self.config.l):
+                with m.Case(slot):
+                    m.d.comb += common.eq(row[slot])
+        use_common = delayed(m, shared, arrived - lookup, "param_shared")
         found = []
         for slot in range(self.config.l):
             found.append([])
             for channel in range(self.config.m):
-                param = Signal(PARAM, name=f"param_{slot}_{channel}")
-                m.d.comb += Value.cast(param).eq(
-                    Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row[slot][channel]),
-                        Value.cast(self.mat_param.row[slot][channel]))
-                )
-                found[slot].append(delayed(m, param, start - arrived, f"param_{slot}_{channel}"))
+                param = Signal(PARAM, name=f"param_{slot}_{channel}", reset_less=True)
+                m.d.sync += Value.cast(param).eq(Mux(use_common, Value.cast(common[channel]), Value.cast(row[slot][channel])))
+                found[slot].append(delayed(m, param, start - arrived - 1, f"param_{slot}_{channel}"))
         return found
 
     def _first_step(

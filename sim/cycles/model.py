@@ -200,11 +200,11 @@ class _Run:
                 for index in range(sets):
                     for tap in range(taps):
                         now = max(now + 1, weights.arrived[first + index * rows + tap // config.t])
-                    now = max(now, params.arrived[first_param + min((index + 1) * config.wide, groups) - 1])
+                    now = max(now, params.arrived[first_param + (min((index + 1) * config.wide, groups) - 1) // config.l])
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
         weights.release(rows * sets, now + timing.ring)
         end = now + timing.dw_result + last_steps - 1 + timing.written + IDLE
-        params.release(groups, end - 1)
+        params.release(-(-groups // config.l), end - 1)
         return end, task.beats(config)
 
     def _segments(self, task: Task) -> list[int]:
@@ -231,9 +231,9 @@ class _Run:
         return end, task.beats(self.config)
 
     def _load(self, task: Task) -> int:
-        # Two pixels a cycle come in, less a cycle a beat; or the unfolding side is slower.
+        # Four pixels a cycle come in; an output pixel takes a cycle for each ``l`` of its channel groups.
         pixels = task.get("h_in") * task.get("w_in")
-        incoming = pixels // 2 + -(-3 * pixels // self.config.beat_bytes)
+        incoming = max(pixels // 4, -(-3 * pixels // self.config.beat_bytes))
         unfolding = task.get("px_end") * -(-task.get("dst_cg_end") // self.config.l)
         return LOAD_START + self.memory.latency + max(incoming, unfolding)
 
