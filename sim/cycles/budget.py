@@ -1,0 +1,177 @@
+"""The cycle budget of a network: what each step takes today, and what the same array and buffers allow.
+
+``python -m sim.cycles.budget`` writes docs/cycle-budget.md.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from hw.compiler.compile import compile_network
+from hw.compiler.mapping import best_pw
+from hw.compiler.program import Program
+from hw.compiler.tasks import Task
+from hw.config import ZCU102, AcceleratorConfig
+from hw.control.descriptor import Opcode
+from hw.timing import IDLE, START, Timing
+from quant.blank import blank_artifact
+from quant.networks.spec import spec
+from sim.cycles.model import Memory, Prediction, predict
+from triovit import files
+
+#: Cycles from a request to DRAM to its first beat, as in the benchmark's memory.
+DRAM_LATENCY = 60
+#: Pictures that share one pass over the weights of the fully connected layers in steady state.
+FC_PICTURES = 16
+#: Share of the multipliers' cycles that is to do the network's products: the paper's.
+GOAL = 0.95
+
+
+@dataclass(frozen=True)
+class Step:
+    """Layers that belong together: a depthwise layer and what follows it, an attention, or a layer on its own."""
+
+    layers: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    predicted: int
+    #: Cycles if nothing but the step's own work and one pipeline fill stood in the way.
+    budget: int
+    macs: int
+
+    def blocks(self, config: AcceleratorConfig) -> str:
+        """What the L blocks run over, for each task that has a choice."""
+        seen = []
+        for task in self.tasks:
+            if task.opcode in (Opcode.PW, Opcode.QZ):
+                lp = 1 << task.get("lp")
+                seen.append(f"{lp} px x {config.l // lp} ch" + (", both" if task.joint else ""))
+            elif task.opcode is Opcode.DW:
+                seen.append(f"{config.l // task.get('stride')} px x {config.wide} cg")
+        return "; ".join(dict.fromkeys(seen))
+
+
+def fill(config: AcceleratorConfig) -> int:
+    """Cycles from one step's last beat to the next one's first: a result on its way to its buffer, and the start of what reads it."""
+    timing = Timing.of(config)
+    return timing.mat_result + timing.written + IDLE + START
+
+
+def steps(program: Program, prediction: Prediction) -> list[Step]:
+    """The program cut into steps, with today's prediction and the budget of each."""
+    cut: list[list[int]] = []
+    for index, task in enumerate(program.tasks):
+        if task.opcode is Opcode.STORE:
+            continue
+        # What follows a DW belongs to it, whether it overlaps with it or not.
+        joins = cut and (task.layer in {program.tasks[i].layer for i in cut[-1]} or program.tasks[cut[-1][-1]].opcode is Opcode.DW)
+        if not joins:
+            cut.append([])
+        cut[-1].append(index)
+    found = []
+    for indices in cut:
+        tasks = tuple(program.tasks[i] for i in indices)
+        times = [prediction.tasks[i] for i in indices]
+        took = max(time.end for time in times) - min(time.start for time in times)
+        layers = tuple(dict.fromkeys(task.layer for task in tasks))
+        found.append(Step(layers, tasks, took, _budget(tasks, program.config), sum(task.macs for task in tasks)))
+    return found
+
+
+def _budget(tasks: tuple[Task, ...], config: AcceleratorConfig) -> int:
+    work = {opcode: sum(_work(task, config) for task in tasks if task.opcode is opcode) for opcode in {task.opcode for task in tasks}}
+    opcodes = set(work)
+    if Opcode.LN in opcodes or Opcode.POOL in opcodes:
+        # Beside other work in steady state: LayerNorm streams a vector, pooling sums what post-processing writes.
+        return 0
+    if opcodes == {Opcode.PW} and all(task.get("px_end") == 1 for task in tasks):
+        # The vectors of several pictures are the pixels of one product; its cost counts the stream of weights, once for all.
+        together = (best_pw(config, FC_PICTURES, task.get("dst_cg_end"), task.get("depth")) for task in tasks)
+        return -(-sum(mapping.cycles for mapping in together) // FC_PICTURES)
+    total = fill(config)
+    if Opcode.KTV in opcodes:
+        return total * 3 + sum(work.values()) // 2
+    if Opcode.DW in opcodes:
+        follower = [task for task in tasks if task.opcode is Opcode.PW]
+        if any(task.get("src_step") for task in follower):
+            return total + max(work[Opcode.DW], work[Opcode.PW])
+        return total + max(work[Opcode.DW], (work[Opcode.DW] + work[Opcode.PW]) // 2)
+    return total + sum(task.beats(config) for task in tasks if task.opcode is Opcode.PW)
+
+
+def _work(task: Task, config: AcceleratorConfig) -> int:
+    """Cycles of one engine: a joint task counts twice, a depthwise one with all lanes in use."""
+    if task.opcode is Opcode.DW:
+        groups = task.get("dst_cg_end") - task.get("dst_cg")
+        return -(-task.get("px_end") * groups // (config.l * config.wide)) * task.get("kernel") ** 2
+    return task.beats(config) * (2 if task.joint else 1)
+
+
+def document(network: str = "b1", resolution: int = 224, config: AcceleratorConfig = ZCU102) -> str:
+    """The page as Markdown."""
+    artifact = blank_artifact(spec(network).at((resolution, resolution)))
+    program = compile_network(artifact, config)
+    prediction = predict(program, Memory(DRAM_LATENCY))
+    rows = steps(program, prediction)
+    array = config.multipliers
+    ideal = prediction.macs / array
+    budget = sum(step.budget for step in rows)
+    lines = [
+        f"# Cycle budget: {network.upper()} at {resolution}x{resolution} on `{config.name}`",
+        "",
+        "Generated by `python -m sim.cycles.budget`; do not edit. Nothing here is measured: *predicted* is the cycle model (which the test suite compares with",
+        "simulation on the built-in network), *budget* is what this array, these buffers and these ports allow. How to read it: [architecture.md](architecture.md), section 7.",
+        "",
+        "| | cycles | utilization |",
+        "|---|---|---|",
+        f"| {prediction.macs:,} products on {array} multipliers | {ideal:,.0f} | 100 % |",
+        f"| the goal | {ideal / GOAL:,.0f} | {GOAL:.0%} |",
+        f"| budget, steady state | {budget:,} | {ideal / budget:.1%} |",
+        f"| predicted today, one picture alone, DRAM latency {DRAM_LATENCY} | {prediction.cycles:,} | {ideal / prediction.cycles:.1%} |",
+        "",
+        f"Weights and parameters: {prediction.weight_beats:,} beats a picture, {prediction.weight_beats / prediction.cycles:.0%} of the port while one picture runs alone.",
+        "",
+        "## Where today's cycles beyond the budget go",
+        "",
+        "| loss | cycles | what removes it |",
+        "|---|---|---|",
+        *_losses(rows, prediction),
+        "",
+        "## Layer by layer",
+        "",
+        "| layers | L runs over | beats of weights | ideal | budget | predicted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for step in rows:
+        beats = sum(packet.beats(config) for task in step.tasks for packet in task.packets)
+        lines.append(
+            f"| {' + '.join(step.layers)} | {step.blocks(config)} | {beats:,} | {step.macs / array:,.0f} | {step.budget:,} | {step.predicted:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _losses(rows: list[Step], prediction: Prediction) -> list[str]:
+    load = sum(time.end - time.start for time in prediction.tasks if time.task.opcode is Opcode.LOAD)
+    causes = {
+        "LOAD before the first layer": "LOAD of the next picture beside the last layers of this one",
+        "weights of the fully connected layers": f"one pass over them for {FC_PICTURES} pictures",
+        "pooling and LayerNorm on their own": "pooling on the way to the buffer, LayerNorm beside the next picture",
+        "depthwise: few channels, stride 2, small maps": "lanes of R-MAC folded over more pixels where channels are few, or fewer where pixels are",
+        "attention: MAT has more to do than R-MAC": "Q Z by both engines in the last batch",
+    }
+    gained = dict.fromkeys(causes, 0)
+    gained["LOAD before the first layer"] = load
+    for step in rows:
+        opcodes = {task.opcode for task in step.tasks}
+        excess = step.predicted - step.budget - (load if Opcode.LOAD in opcodes else 0)
+        if opcodes == {Opcode.PW} and all(task.get("px_end") == 1 for task in step.tasks):
+            gained["weights of the fully connected layers"] += excess
+        elif opcodes & {Opcode.LN, Opcode.POOL}:
+            gained["pooling and LayerNorm on their own"] += excess
+        elif Opcode.DW in opcodes:
+            gained["depthwise: few channels, stride 2, small maps"] += excess
+        elif Opcode.KTV in opcodes:
+            gained["attention: MAT has more to do than R-MAC"] += excess
+    return [f"| {name} | {gained[name]:,} | {remedy} |" for name, remedy in causes.items()]
+
+
+if __name__ == "__main__":
+    files.write_text(sys.argv[1] if len(sys.argv) > 1 else "docs/cycle-budget.md", document())
