@@ -46,7 +46,9 @@ def observe(records: NDArray[np.void], program: Program, artifact: Artifact) -> 
     return Observed(tensors, cycles)
 
 
-def _attention(records: NDArray[np.void], tasks: list[Task], layer: Layer) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _attention(
+    records: NDArray[np.void], tasks: list[Task], layer: Layer
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Z, Ksum and the codes. Their records do not name the head: batches and heads come in order."""
     heads, dim = layer.attrs["heads"], layer.attrs["dim"]
     lanes, size = records["words"].shape[1:]
@@ -79,6 +81,15 @@ def _attention(records: NDArray[np.void], tasks: list[Task], layer: Layer) -> di
                 found["code"][0][head, there] = record["words"][: there.stop - there.start, 0]
                 found["code"][1][head, there] = record["cycle"]
     return found
+
+
+def stored(memory: bytes, program: Program, artifact: Artifact) -> NDArray[np.int64]:
+    """The network's output as STORE left it in memory (:class:`hw.io.store.Store` has the layout)."""
+    config, place = program.config, program.places[program.output]
+    shape = artifact.layer(program.output).output_shape
+    rows = np.frombuffer(memory, "<i2", program.output_bytes // 2).reshape(place.groups, place.rows * config.l, config.m)
+    values = rows.transpose(0, 2, 1).reshape(place.groups * config.m, -1)
+    return values[:shape[0], :place.pixels].reshape(shape).astype(np.int64)
 
 
 def trace_of(observed: list[Observed], artifact: Artifact) -> Trace:

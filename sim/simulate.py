@@ -13,9 +13,10 @@ from hw import generate, verilog
 from hw.compiler.compile import compile_network
 from hw.compiler.program import PAGE, Program
 from hw.compiler.tasks import Task
-from hw.config import AcceleratorConfig, configuration
+from hw.config import AcceleratorConfig
 from hw.control import register_map
 from hw.control.descriptor import Opcode, Unit
+from hw.control.errors import ErrorCode
 from quant.artifact import Artifact
 from sim.bench.build import BuildSpec
 from sim.bench.runner import Job, Outcome, RunResult
@@ -23,7 +24,8 @@ from sim.bench.runner import simulate as run_bench
 from sim.compare import Comparison, compare
 from sim.cycles.model import Memory, Prediction, predict
 from sim.golden.model import GoldenModel
-from sim.observed import Observed, observe, trace_of
+from sim.golden.trace import STORED, Trace
+from sim.observed import Observed, observe, stored, trace_of
 from sim.report import Event, LayerRow
 from triovit.errors import InternalError, UserError
 from triovit.progress import Progress, silent
@@ -42,7 +44,10 @@ class MemoryOptions:
 
 @dataclass(frozen=True)
 class SimulationReport:
-    """What a simulation found; cycles are those of the last picture, from its start to its end."""
+    """What a simulation found; cycles are those of the last picture, from its start to its end.
+
+    ``output`` is the network's for every picture as it lies in memory, empty when a layer alone was compared.
+    """
 
     config: str
     images: int
@@ -79,6 +84,8 @@ def simulate(
     directory: Path | None = None,
 ) -> SimulationReport:
     """Run pictures one after the other and compare every tensor that the hardware writes with the golden model.
+
+    The network's output is compared twice: as it is written into its buffer, and as the host finds it in memory in the end.
 
     Parameters
     ----------
@@ -122,9 +129,14 @@ def simulate(
 
     starts = _run_starts(result, program)
     observed = [observe(_between(result.writes, start, end), program, artifact) for start, end in starts]
+    found = trace_of(observed, artifact)
+    output = np.zeros(0, np.int64)
+    if layer is None:
+        output = _stored(result, program, artifact, len(pictures))
+        golden, found = _with_stored(golden, golden.output), _with_stored(found, output)
     compared = [layer] if layer else dict.fromkeys(task.layer for task in program.tasks)
     tensors = [tensor for name in compared for tensor in golden.of_layer(name)]
-    comparison = compare(golden, trace_of(observed, artifact), only=tensors, cycle_of=_cycle_lookup(observed))
+    comparison = compare(golden, found, only=tensors, cycle_of=_cycle_lookup(observed))
     prediction = predict(program, Memory(memory.latency))
     times = _task_times(result, program, *starts[-1])
     progress("simulate", 4, 4)
@@ -140,7 +152,7 @@ def simulate(
         layers=tuple(_layer_rows(artifact, program, times, prediction)),
         timeline=tuple(_timeline(times)),
         counters={name: value for name, value in result.reports[-1].items() if name.endswith(("_busy", "_read"))},
-        output=trace_of(observed, artifact).output if layer is None else np.zeros(0, np.int64),
+        output=output,
         waves=result.waves,
     )
 
@@ -149,8 +161,14 @@ def _hardware(artifact: Artifact, hardware: Path | AcceleratorConfig) -> _Hardwa
     if isinstance(hardware, AcceleratorConfig):
         return _Hardware(hardware, verilog.emit(hardware), None)
     described = _read_manifest(hardware)
+    try:
+        config, digests = AcceleratorConfig(**described["configuration"]), described["files"]
+        expected = {name: digests[name] for name in (generate.VERILOG, generate.IMAGE)}
+        registers = described["registers"]
+    except (KeyError, TypeError):
+        raise UserError(f"{hardware / generate.MANIFEST}: is damaged; run `triovit generate` again") from None
     contents = {}
-    for name, digest in described["files"].items():
+    for name, digest in expected.items():
         path = hardware / name
         try:
             contents[name] = path.read_bytes()
@@ -158,9 +176,8 @@ def _hardware(artifact: Artifact, hardware: Path | AcceleratorConfig) -> _Hardwa
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `triovit generate` again") from None
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise UserError(f"{path}: differs from what the manifest says; run `triovit generate` again")
-    config = configuration(described["configuration"]["name"])
-    if config.to_dict() != described["configuration"]:
-        config = AcceleratorConfig(**described["configuration"])
+    if registers != register_map.to_dict(config):
+        raise UserError(f"{hardware}: its registers are not those of this triovit; run `triovit generate` again")
     return _Hardware(config, hardware / generate.VERILOG, contents[generate.IMAGE])
 
 
@@ -174,8 +191,8 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is no JSON; run `triovit generate` again") from None
     if not isinstance(described, dict) or described.get("schema") != generate.SCHEMA:
         raise UserError(f"{path}: is no manifest of generated hardware; give a directory that `triovit generate` wrote")
-    if described.get("version") != generate.VERSION:
-        raise UserError(f"{path}: has version {described.get('version')}, and this triovit reads {generate.VERSION}; run `triovit generate` again")
+    if (version := described.get("version")) != generate.VERSION:
+        raise UserError(f"{path}: has version {version}, and this triovit reads {generate.VERSION}; run `triovit generate` again")
     return described
 
 
@@ -185,7 +202,9 @@ def _up_to(program: Program, layer: str) -> Program:
     return replace(program, tasks=program.tasks[:last + 1])
 
 
-def _run(built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory: MemoryOptions, waves: bool, directory: Path | None) -> RunResult:
+def _run(
+    built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory: MemoryOptions, waves: bool, directory: Path | None
+) -> RunResult:
     at, count = program.addresses, len(pictures)
     picture_size, output_size = at["output"] - at["input"], at["end"] - at["output"]
     outputs = at["input"] + count * picture_size
@@ -194,14 +213,17 @@ def _run(built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory
     for index, picture in enumerate(pictures):
         image += picture.transpose(1, 2, 0).tobytes().ljust(picture_size, b"\0")
         runs.append({
-            "program": at["program"], "program_count": program.descriptor_count, "weights": at["weights"], "weights_beats": program.weight_beats,
+            "program": at["program"], "program_count": program.descriptor_count,
+            "weights": at["weights"], "weights_beats": program.weight_beats,
             "picture": at["input"] + index * picture_size, "output": outputs + index * output_size,
         })
     needed = max(outputs + count * output_size, PAGE)
-    spec = BuildSpec.for_config(built.config, (built.source,), dram_bytes=max(1 << 26, 1 << (needed - 1).bit_length()), waves="fst" if waves else "")
+    dram = max(1 << 26, 1 << (needed - 1).bit_length())
+    spec = BuildSpec.for_config(built.config, (built.source,), dram_bytes=dram, waves="fst" if waves else "")
     job = Job(
-        memory=bytes(image), runs=tuple(runs), registers=register_map.to_dict(built.config), output_address=outputs, output_bytes=count * output_size,
-        latency=memory.latency, stall=memory.stall, seed=memory.seed, waves=Path("build/waves/triovit.fst").resolve() if waves else None,
+        memory=bytes(image), runs=tuple(runs), registers=register_map.to_dict(built.config),
+        output_address=outputs, output_bytes=count * output_size, latency=memory.latency, stall=memory.stall, seed=memory.seed,
+        waves=Path("build/waves/triovit.fst").resolve() if waves else None,
     )
     return run_bench(spec, job, directory=directory)
 
@@ -214,9 +236,20 @@ def _check_outcome(result: RunResult, artifact: Artifact, runs: int) -> None:
         raise InternalError(f"the simulation did not end well: {where}")
     for index, report in enumerate(result.reports):
         if report["error"]:
-            raise InternalError(f"picture {index}: the accelerator reports error {report['error_code']} at descriptor {report['error_index']}; {where}")
+            code, at = ErrorCode(report["error_code"]).name, report["error_index"]
+            raise InternalError(f"picture {index}: the accelerator reports error {code} at descriptor {at}; {where}")
     if result.violations:
         raise InternalError(f"the accelerator broke an AXI rule: {result.violations[0]}")
+
+
+def _stored(result: RunResult, program: Program, artifact: Artifact, count: int) -> NDArray[np.int64]:
+    """The output of every picture, as the host reads it."""
+    size = len(result.output) // count
+    return np.stack([stored(result.output[index * size:], program, artifact) for index in range(count)])
+
+
+def _with_stored(trace: Trace, output: NDArray[Any]) -> Trace:
+    return replace(trace, tensors={**trace.tensors, f"{trace.output_name}.{STORED}": output})
 
 
 def _run_starts(result: RunResult, program: Program) -> list[tuple[int, int]]:
@@ -232,6 +265,8 @@ def _between(records: NDArray[np.void], start: int, end: int) -> NDArray[np.void
 
 def _cycle_lookup(observed: list[Observed]) -> Any:
     def cycle_of(tensor: str, index: tuple[int, ...]) -> int | None:
+        if tensor not in observed[index[0]].cycles:
+            return None
         cycle = int(observed[index[0]].cycles[tensor][index[1:]])
         return None if cycle < 0 else cycle
 
@@ -266,9 +301,10 @@ def _layer_rows(artifact: Artifact, program: Program, times: list[_Time], predic
         cycles = max(time.end for time in mine) - min(time.start for time in mine)
         first, last = foretold[layer.name]
         macs = sum(time.task.macs for time in mine)
-        units = sorted({_ENGINES[time.task.unit] for time in mine if time.task.opcode is not Opcode.LOAD} | {"R-MAC" for time in mine if time.task.joint})
+        units = {_ENGINES[time.task.unit] for time in mine if time.task.opcode is not Opcode.LOAD}
+        units |= {"R-MAC" for time in mine if time.task.joint}
         rows.append(LayerRow(
-            name=layer.name, kind=layer.kind, engine=" + ".join(units), macs=macs, cycles=cycles, predicted=last - first,
+            name=layer.name, kind=layer.kind, engine=" + ".join(sorted(units)), macs=macs, cycles=cycles, predicted=last - first,
             utilization=macs / (cycles * program.config.multipliers),
         ))
     return rows

@@ -6,6 +6,8 @@ from sim.golden.arithmetic import Ints
 
 #: Tensors that an attention layer has beside its output, in the order of their computation: ``<layer>.z``, ...
 SUB_TENSORS = ("z", "ksum", "code")
+#: Name of the network's output as it lies in memory in the end: ``<output layer>.stored``. Only a simulation has it.
+STORED = "stored"
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,8 @@ class Trace:
 
     #: The layers in execution order, whether or not the trace keeps their tensors.
     layers: tuple[str, ...]
-    #: By name: a layer's output under the layer's name, an attention's sub-tensors under ``<layer>.<sub-tensor>``.
+    #: By name: a layer's output under the layer's name, an attention's sub-tensors under ``<layer>.<sub-tensor>``,
+    #: and what the host reads in the end under ``<layer>.stored``.
     tensors: dict[str, Ints]
     #: The layer whose output is the network's.
     output_name: str
@@ -26,5 +29,5 @@ class Trace:
 
     def of_layer(self, layer: str) -> tuple[str, ...]:
         """Names of the layer's tensors that the trace keeps, in the order of their computation."""
-        names = (*(f"{layer}.{part}" for part in SUB_TENSORS), layer)
+        names = (*(f"{layer}.{part}" for part in SUB_TENSORS), layer, f"{layer}.{STORED}")
         return tuple(name for name in names if name in self.tensors)
