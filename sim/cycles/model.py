@@ -231,11 +231,11 @@ class _Run:
         return end, task.beats(self.config)
 
     def _load(self, task: Task) -> int:
-        # Four pixels a cycle come in; an output pixel takes a cycle for each ``l`` of its channel groups.
-        pixels = task.get("h_in") * task.get("w_in")
-        incoming = max(pixels // 4, -(-3 * pixels // self.config.beat_bytes))
-        unfolding = task.get("px_end") * -(-task.get("dst_cg_end") // self.config.l)
-        return LOAD_START + self.memory.latency + max(incoming, unfolding)
+        # A row of outputs takes a cycle a pixel for each ``l`` channel groups; of the two rows that the next one needs, one comes in meanwhile
+        # and one, four pixels a cycle, afterwards.
+        width = task.get("w_in")
+        row = task.get("w_out") * -(-task.get("dst_cg_end") // self.config.l) + max(width // 4, -(-3 * width // self.config.beat_bytes)) + LOAD_ROW
+        return LOAD_START + self.memory.latency + task.get("px_end") // task.get("w_out") * row
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes
@@ -247,6 +247,7 @@ FETCH = 12
 STREAM_START = 6
 #: Cycles of LOAD and STORE beyond the memory's latency and their beats.
 LOAD_START = 4
+LOAD_ROW = 4
 STORE_START = 20
 
 
