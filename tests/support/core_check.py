@@ -46,7 +46,7 @@ def attention_tensors(program: Program, artifact: Artifact, run: CoreRun) -> dic
                 head, k = divmod(record["px"], task.get("tiles"))
                 head += first[Opcode.KTV]
                 if record["row_sum"]:
-                    ksum[head, k * size:(k + 1) * size] = record["words"][0]
+                    ksum[head, k * size : (k + 1) * size] = record["words"][0]
                 else:
                     columns = slice(record["cg"] * size, (record["cg"] + 1) * size)
                     for i in range(size):
@@ -62,7 +62,10 @@ def places_written(program: Program, run: CoreRun) -> Counter:
     counts: Counter = Counter()
     for record in run.writes:
         if record["dst"] not in (Buffer.Z, Buffer.DIV):
-            counts.update((record["tag"], record["px"] + i % (1 << record["split"]), record["cg"] + (i >> record["split"])) for i in record["words"])
+            counts.update(
+                (record["tag"], record["px"] + i % (1 << record["split"]), record["cg"] + (i >> record["split"]))
+                for i in record["words"]
+            )
     return counts
 
 
@@ -76,13 +79,21 @@ def differences(artifact: Artifact, program: Program, picture: np.ndarray, run: 
             expected = golden.tensors[name][0].reshape(got[name].shape)
             wrong = np.argwhere(got[name] != expected)
             if len(wrong):
-                at = tuple(wrong[0])
-                lines.append(f"{name}: {len(wrong)} of {expected.size} differ, first at {wrong[0]}: expected {expected[at]}, got {got[name][at]}")
+                at = tuple(map(int, wrong[0]))
+                lines.append(
+                    f"{name}: {len(wrong)} of {expected.size} differ, first at {at}: {got[name][at]} instead of {expected[at]}"
+                )
     return lines
 
 
 def run_network(
-    net: NetworkBuilder, config: AcceleratorConfig, *, picture: np.ndarray | None = None, stall: float = 0.0, seed: int = 0, limit: int = 20_000
+    net: NetworkBuilder,
+    config: AcceleratorConfig,
+    *,
+    picture: np.ndarray | None = None,
+    stall: float = 0.0,
+    seed: int = 0,
+    limit: int = 20_000,
 ) -> tuple[list[str], Program, CoreRun]:
     """Compile and run a network; what differs, the program and what happened."""
     artifact = net.artifact()

@@ -27,7 +27,13 @@ def built(seed: int, height: int, width: int, grow: Callable[[NetworkBuilder], o
 def assert_sound(program: Program) -> None:
     """What must hold for every program, whatever the network."""
     config = program.config
-    depth = {Buffer.X: config.x_rows, Buffer.Y: config.y_rows, Buffer.D: config.d_rows, Buffer.H: config.h_rows // config.wide, Buffer.O: config.o_rows}
+    depth = {
+        Buffer.X: config.x_rows,
+        Buffer.Y: config.y_rows,
+        Buffer.D: config.d_rows,
+        Buffer.H: config.h_rows // config.wide,
+        Buffer.O: config.o_rows,
+    }
     for task in program.tasks:
         rows: Counter = Counter()
         for packet in task.packets:
@@ -92,6 +98,7 @@ def stem_of(**changes: object) -> Callable[[NetworkBuilder], object]:
     def grow(net: NetworkBuilder) -> None:
         net.stem(4)
         net.layers[0].attrs.update(changes)
+
     return grow
 
 
@@ -100,51 +107,158 @@ def attention(dim: int, channels: int = 16) -> Callable[[NetworkBuilder], object
 
 
 LARGER = "use a larger one"
+DENSE = "only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution"
+EVEN = "width and height must be even and the width at most 64"
 REFUSED = {
-    "dense": (8, 8, stem_of(stride=1), TOY,
-              "layer stem.0: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution"),
-    "kernel": (8, 8, stem_of(kernel=5), TOY,
-               "layer stem.0: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution"),
-    "wide picture": (8, 66, stem_of(), TOY,
-                     "layer stem.0: a picture of 66x8 cannot be loaded by configuration toy; width and height must be even and the width at most 64"),
-    "odd width": (8, 9, stem_of(), TOY,
-                  "layer stem.0: a picture of 9x8 cannot be loaded by configuration toy; width and height must be even and the width at most 64"),
-    "odd height": (7, 8, stem_of(), TOY,
-                   "layer stem.0: a picture of 8x7 cannot be loaded by configuration toy; width and height must be even and the width at most 64"),
-    "deep": (4, 4, lambda net: net.pw("pw", net.pw("in", net.stem(4), 36), 4), TOY.with_(name="few", weight_rows=8),
-             f"layer pw: 36 input channels exceed weight_rows = 8 of configuration few; {LARGER}"),
-    "deep, not whole words": (4, 4, lambda net: net.pw("pw", net.pw("in", net.stem(4), 33), 4), TOY.with_(name="few", weight_rows=8),
-                              f"layer pw: 33 input channels exceed weight_rows = 8 of configuration few; {LARGER}"),
-    "many outputs": (4, 4, lambda net: net.pw("pw", net.stem(4), 130), TOY.with_(name="few", param_rows=4),
-                     f"layer pw: 130 output channels exceed param_rows = 4 of configuration few; {LARGER}"),
-    "groups": (4, 4, lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 24), 24, groups=4), TOY,
-               "layer gpw: groups of 6 to 6 channels cannot be mapped on configuration toy; they must be a power of two times 4"),
-    "groups of three words": (4, 4, lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 24), 24, groups=2), TOY,
-                              "layer gpw: groups of 12 to 12 channels cannot be mapped on configuration toy; they must be a power of two times 4"),
-    "many groups": (4, 4, lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 32), 32, groups=8), TOY.with_(name="few", param_rows=4),
-                    "layer gpw: 8 groups exceed the rings of configuration few; raise param_rows or weight_rows"),
-    "depthwise": (4, 4, lambda net: net.dw("dw", net.pw("pw", net.stem(4), 20)), TOY.with_(name="few", param_rows=4),
-                  f"layer dw: 20 channels exceed param_rows = 4 of configuration few; {LARGER}"),
-    "depthwise weights": (4, 4, lambda net: net.dw("dw", net.pw("pw", net.stem(4), 40), kernel=5), TOY.with_(name="few", weight_rows=16),
-                          f"layer dw: 40 channels of 5x5 weights exceed weight_rows = 16 of configuration few; {LARGER}"),
-    "small heads": (4, 4, attention(2), TOY,
-                    "layer att: heads of dimension 2 cannot be mapped on configuration toy; supported are powers of two from 4 to 8"),
-    "heads of three words": (4, 4, attention(12, 24), TOY.with_(name="dims", max_dim=16),
-                             "layer att: heads of dimension 12 cannot be mapped on configuration dims; supported are powers of two from 4 to 8"),
-    "large heads": (4, 4, attention(16), TOY.with_(name="dims", max_dim=32),
-                    "layer att: heads of dimension 16 cannot be mapped on configuration dims; supported are powers of two from 4 to 8"),
-    "large map": (8, 8, attention(8), TOY.with_(name="few", divisor_rows=2),
-                  "layer att: 16 pixels exceed the divisor buffer of configuration few (8); use a smaller resolution"),
-    "pool": (4, 4, lambda net: net.pool("pool", net.pw("pw", net.stem(4), 68)), TOY.with_(name="few", param_rows=4),
-             f"layer pool: 68 channels exceed param_rows = 4 of configuration few; {LARGER}"),
-    "layernorm": (4, 4, lambda net: net.layernorm("ln", net.fc("fc", net.pool("pool", net.stem(4)), 68)),
-                  TOY.with_(name="few", param_rows=4, n=4), f"layer ln: 68 channels exceed param_rows = 4 of configuration few; {LARGER}"),
-    "one buffer for two readers": (4, 4, lambda net: net.pw("pw", (stem := net.stem(4)), 4, residual=stem), TOY,
-                                   "layer pw: its input and its residual both lie in buffer X, which can be read once at a time; "
-                                   "only a product behind a depthwise convolution or attention can have a residual"),
-    "full": (8, 8, lambda net: net.dw("dw", net.stem(8)), TOY.with_(name="low", h_rows=8),
-             "layer stem.0: its output of 8 channels x 16 pixels does not fit buffer H of configuration low (2 rows); "
-             "use a larger configuration or a smaller resolution"),
+    "dense": (
+        8,
+        8,
+        stem_of(stride=1),
+        TOY,
+        f"layer stem.0: {DENSE}",
+    ),
+    "kernel": (
+        8,
+        8,
+        stem_of(kernel=5),
+        TOY,
+        f"layer stem.0: {DENSE}",
+    ),
+    "wide picture": (
+        8,
+        66,
+        stem_of(),
+        TOY,
+        f"layer stem.0: a picture of 66x8 cannot be loaded by configuration toy; {EVEN}",
+    ),
+    "odd width": (
+        8,
+        9,
+        stem_of(),
+        TOY,
+        f"layer stem.0: a picture of 9x8 cannot be loaded by configuration toy; {EVEN}",
+    ),
+    "odd height": (
+        7,
+        8,
+        stem_of(),
+        TOY,
+        f"layer stem.0: a picture of 8x7 cannot be loaded by configuration toy; {EVEN}",
+    ),
+    "deep": (
+        4,
+        4,
+        lambda net: net.pw("pw", net.pw("in", net.stem(4), 36), 4),
+        TOY.with_(name="few", weight_rows=8),
+        f"layer pw: 36 input channels exceed weight_rows = 8 of configuration few; {LARGER}",
+    ),
+    "deep, not whole words": (
+        4,
+        4,
+        lambda net: net.pw("pw", net.pw("in", net.stem(4), 33), 4),
+        TOY.with_(name="few", weight_rows=8),
+        f"layer pw: 33 input channels exceed weight_rows = 8 of configuration few; {LARGER}",
+    ),
+    "many outputs": (
+        4,
+        4,
+        lambda net: net.pw("pw", net.stem(4), 130),
+        TOY.with_(name="few", param_rows=4),
+        f"layer pw: 130 output channels exceed param_rows = 4 of configuration few; {LARGER}",
+    ),
+    "groups": (
+        4,
+        4,
+        lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 24), 24, groups=4),
+        TOY,
+        "layer gpw: groups of 6 to 6 channels cannot be mapped on configuration toy; they must be a power of two times 4",
+    ),
+    "groups of three words": (
+        4,
+        4,
+        lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 24), 24, groups=2),
+        TOY,
+        "layer gpw: groups of 12 to 12 channels cannot be mapped on configuration toy; they must be a power of two times 4",
+    ),
+    "many groups": (
+        4,
+        4,
+        lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 32), 32, groups=8),
+        TOY.with_(name="few", param_rows=4),
+        "layer gpw: 8 groups exceed the rings of configuration few; raise param_rows or weight_rows",
+    ),
+    "depthwise": (
+        4,
+        4,
+        lambda net: net.dw("dw", net.pw("pw", net.stem(4), 20)),
+        TOY.with_(name="few", param_rows=4),
+        f"layer dw: 20 channels exceed param_rows = 4 of configuration few; {LARGER}",
+    ),
+    "depthwise weights": (
+        4,
+        4,
+        lambda net: net.dw("dw", net.pw("pw", net.stem(4), 40), kernel=5),
+        TOY.with_(name="few", weight_rows=16),
+        f"layer dw: 40 channels of 5x5 weights exceed weight_rows = 16 of configuration few; {LARGER}",
+    ),
+    "small heads": (
+        4,
+        4,
+        attention(2),
+        TOY,
+        "layer att: heads of dimension 2 cannot be mapped on configuration toy; supported are powers of two from 4 to 8",
+    ),
+    "heads of three words": (
+        4,
+        4,
+        attention(12, 24),
+        TOY.with_(name="dims", max_dim=16),
+        "layer att: heads of dimension 12 cannot be mapped on configuration dims; supported are powers of two from 4 to 8",
+    ),
+    "large heads": (
+        4,
+        4,
+        attention(16),
+        TOY.with_(name="dims", max_dim=32),
+        "layer att: heads of dimension 16 cannot be mapped on configuration dims; supported are powers of two from 4 to 8",
+    ),
+    "large map": (
+        8,
+        8,
+        attention(8),
+        TOY.with_(name="few", divisor_rows=2),
+        "layer att: 16 pixels exceed the divisor buffer of configuration few (8); use a smaller resolution",
+    ),
+    "pool": (
+        4,
+        4,
+        lambda net: net.pool("pool", net.pw("pw", net.stem(4), 68)),
+        TOY.with_(name="few", param_rows=4),
+        f"layer pool: 68 channels exceed param_rows = 4 of configuration few; {LARGER}",
+    ),
+    "layernorm": (
+        4,
+        4,
+        lambda net: net.layernorm("ln", net.fc("fc", net.pool("pool", net.stem(4)), 68)),
+        TOY.with_(name="few", param_rows=4, n=4),
+        f"layer ln: 68 channels exceed param_rows = 4 of configuration few; {LARGER}",
+    ),
+    "one buffer for two readers": (
+        4,
+        4,
+        lambda net: net.pw("pw", (stem := net.stem(4)), 4, residual=stem),
+        TOY,
+        "layer pw: its input and its residual both lie in buffer X, which can be read once at a time; "
+        "only a product behind a depthwise convolution or attention can have a residual",
+    ),
+    "full": (
+        8,
+        8,
+        lambda net: net.dw("dw", net.stem(8)),
+        TOY.with_(name="low", h_rows=8),
+        "layer stem.0: its output of 8 channels x 16 pixels does not fit buffer H of configuration low (2 rows); "
+        "use a larger configuration or a smaller resolution",
+    ),
 }
 
 

@@ -59,12 +59,21 @@ def test_a_tensor_in_two_buffers_is_freed_in_both():
     assert [held.take("b", (buffer,), 4, 8, 0).base for buffer in (X, H)] == [0, 0]
 
 
-@pytest.mark.parametrize(("buffers", "message"), [
-    ((X, Y), "layer big: its output of 1028 channels x 15 pixels does not fit buffer X or Y of configuration toy (1024 rows); "
-             "use a larger configuration or a smaller resolution"),
-    ((Buffer.O,), "layer big: its output of 1028 channels x 15 pixels does not fit buffer O of configuration toy (64 rows); "
-                  "use a larger configuration or a smaller resolution"),
-])
+@pytest.mark.parametrize(
+    ("buffers", "message"),
+    [
+        (
+            (X, Y),
+            "layer big: its output of 1028 channels x 15 pixels does not fit buffer X or Y of configuration toy (1024 rows); "
+            "use a larger configuration or a smaller resolution",
+        ),
+        (
+            (Buffer.O,),
+            "layer big: its output of 1028 channels x 15 pixels does not fit buffer O of configuration toy (64 rows); "
+            "use a larger configuration or a smaller resolution",
+        ),
+    ],
+)
 def test_what_does_not_fit_is_named(buffers, message):
     with pytest.raises(UserError) as error:
         BufferMap(TOY).take("big", buffers, 257, 15, 0)
@@ -80,21 +89,24 @@ def test_places_never_overlap(sizes, rng: random.Random):
             held.free(gone := rng.choice(sorted(alive)))
             del alive[gone]
         place = held.take(f"t{index}", (X, Y), groups, pixels, 0)
-        assert 0 <= place.base and place.end <= held.depth(place.buffer)
+        assert place.base >= 0 and place.end <= held.depth(place.buffer)
         for other in alive.values():
             assert place.buffer is not other.buffer or place.end <= other.base or other.end <= place.base
         alive[f"t{index}"] = place
 
 
-@pytest.mark.parametrize(("pixels", "groups", "depth", "expected"), [
-    # One pixel: all blocks are channel slots; both mappings take as long as the stream, 2 * (4 * (4 + 4) + 2) beats.
-    (1, 8, 4, Mapping(split=0, joint=True, tiles=1, cycles=68)),
-    # One input word and one channel group: a joint tile would give its results in two cycles.
-    (100, 1, 1, Mapping(split=2, joint=False, tiles=1, cycles=25)),
-    (100, 2, 4, Mapping(split=2, joint=True, tiles=1, cycles=100)),
-    # The stream decides, 4 * (64 + 4) + 2 beats: one engine alone needs the fewest headers.
-    (2, 4, 64, Mapping(split=0, joint=False, tiles=1, cycles=274)),
-])
+@pytest.mark.parametrize(
+    ("pixels", "groups", "depth", "expected"),
+    [
+        # One pixel: all blocks are channel slots; both mappings take as long as the stream, 2 * (4 * (4 + 4) + 2) beats.
+        (1, 8, 4, Mapping(split=0, joint=True, tiles=1, cycles=68)),
+        # One input word and one channel group: a joint tile would give its results in two cycles.
+        (100, 1, 1, Mapping(split=2, joint=False, tiles=1, cycles=25)),
+        (100, 2, 4, Mapping(split=2, joint=True, tiles=1, cycles=100)),
+        # The stream decides, 4 * (64 + 4) + 2 beats: one engine alone needs the fewest headers.
+        (2, 4, 64, Mapping(split=0, joint=False, tiles=1, cycles=274)),
+    ],
+)
 def test_the_best_split(pixels, groups, depth, expected):
     assert best_pw(TOY, pixels, groups, depth) == expected
 

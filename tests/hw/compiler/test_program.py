@@ -16,7 +16,10 @@ from tests.support.networks import NetworkBuilder
 
 
 def a_program(tasks: int) -> Program:
-    packets = (param_packet(TOY, "mat", 2, ChannelParams.of(TOY, 4, mult=1), [0]), matrix_packet(TOY, "mat", 2, np.ones((4, 8), np.int8), 0))
+    packets = (
+        param_packet(TOY, "mat", 2, ChannelParams.of(TOY, 4, mult=1), [0]),
+        matrix_packet(TOY, "mat", 2, np.ones((4, 8), np.int8), 0),
+    )
     task = Task("pw", Opcode.PW, {"tag": 3, "tiles": 1}, ALL, packets)
     place = Place(Buffer.O, base=0, rows=2, skew=2, groups=3, pixels=5, height=6)
     return Program(TOY, "net", (task,) * tasks, {"out": place}, "out", 3 * 40 * 40)
@@ -26,7 +29,13 @@ def test_regions_begin_at_pages():
     program = a_program(70)
     # 71 descriptors; for each task two headers, four beats of parameters and two rows of one beat.
     assert program.descriptor_count == 71 and program.weight_beats == 70 * 8
-    assert program.addresses == {"program": 0, "weights": 8192, "input": 8192 + 12288, "output": 8192 + 12288 + 8192, "end": 8192 + 12288 + 8192 + 4096}
+    assert program.addresses == {
+        "program": 0,
+        "weights": 8192,
+        "input": 8192 + 12288,
+        "output": 8192 + 12288 + 8192,
+        "end": 8192 + 12288 + 8192 + 4096,
+    }
     # Three channel groups of two rows of four words of four int16.
     assert program.output_bytes == 3 * 2 * 4 * 4 * 2
 
@@ -35,8 +44,8 @@ def test_the_image_holds_program_and_weights():
     program = a_program(3)
     image, at = program.image(), program.addresses
     assert len(image) == at["input"] == 8192
-    assert image[:4 * SIZE] == program.descriptors and not any(image[4 * SIZE:at["weights"]])
-    assert image[at["weights"]:].rstrip(b"\0") == program.weights.rstrip(b"\0") and len(program.weights) == 3 * 8 * 16
+    assert image[: 4 * SIZE] == program.descriptors and not any(image[4 * SIZE : at["weights"]])
+    assert image[at["weights"] :].rstrip(b"\0") == program.weights.rstrip(b"\0") and len(program.weights) == 3 * 8 * 16
 
 
 def test_the_end_carries_the_last_tag():
@@ -44,10 +53,21 @@ def test_the_end_carries_the_last_tag():
     assert (last["magic"], last["opcode"], last["tag"], last["wait"]) == (0xA7, Opcode.END.value, 3, 0)
 
 
-@pytest.mark.parametrize(("opcode", "unit"), [
-    (Opcode.LOAD, Unit.LOAD), (Opcode.STORE, Unit.STORE), (Opcode.PW, Unit.MAT), (Opcode.QZ, Unit.MAT), (Opcode.DIV, Unit.MAT), (Opcode.LN, Unit.MAT),
-    (Opcode.DW, Unit.RMAC), (Opcode.KTV, Unit.RMAC), (Opcode.POOL, Unit.RMAC), (Opcode.END, Unit(0)),
-])
+@pytest.mark.parametrize(
+    ("opcode", "unit"),
+    [
+        (Opcode.LOAD, Unit.LOAD),
+        (Opcode.STORE, Unit.STORE),
+        (Opcode.PW, Unit.MAT),
+        (Opcode.QZ, Unit.MAT),
+        (Opcode.DIV, Unit.MAT),
+        (Opcode.LN, Unit.MAT),
+        (Opcode.DW, Unit.RMAC),
+        (Opcode.KTV, Unit.RMAC),
+        (Opcode.POOL, Unit.RMAC),
+        (Opcode.END, Unit(0)),
+    ],
+)
 def test_units(opcode, unit):
     assert Task("layer", opcode, {}).unit is unit
 
@@ -59,20 +79,23 @@ def test_enums_are_fields():
     assert [values[name] for name in ("dst", "act", "px_end", "joint", "wait", "opcode")] == [2, 2, 9, 1, 3, 3]
 
 
-@pytest.mark.parametrize(("opcode", "fields", "beats", "results"), [
-    # Pixels 3 to 12 in groups of two, three tiles of seven words.
-    (Opcode.PW, {"px_start": 3, "px_end": 12, "lp": 1, "tiles": 3, "depth": 7}, 5 * 3 * 7, 5 * 3),
-    (Opcode.QZ, {"px_end": 6, "lp": 1, "tiles": 5, "depth": 2}, 3 * 5 * 2, 3 * 5),
-    (Opcode.DIV, {"px_end": 6, "lp": 2, "tiles": 5, "depth": 2}, 2 * 5 * 2, 2 * 5),
-    (Opcode.LN, {"px_end": 1, "depth": 11}, 22, 11),
-    (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 1, "kernel": 3, "tiles": 2, "dst_cg_end": 5}, 4 * 2 * 9, 4 * 5),
-    # Three rows of five pixels, two pixels a segment.
-    (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 2, "kernel": 5, "tiles": 2, "dst_cg_end": 5}, 9 * 2 * 25, 9 * 5),
-    # Two K groups by two V groups, three beats of pixels each, and a pause where a pass gives Z and Ksum.
-    (Opcode.KTV, {"px_end": 10, "lp": 2, "heads": 3, "tiles": 2}, 3 * 2 * (2 * 3 + 1), 3 * 2 * 3),
-    (Opcode.POOL, {"px_end": 10, "tiles": 6}, 6 * 3, 6),
-    (Opcode.STORE, {"px_end": 10}, 0, 0),
-])
+@pytest.mark.parametrize(
+    ("opcode", "fields", "beats", "results"),
+    [
+        # Pixels 3 to 12 in groups of two, three tiles of seven words.
+        (Opcode.PW, {"px_start": 3, "px_end": 12, "lp": 1, "tiles": 3, "depth": 7}, 5 * 3 * 7, 5 * 3),
+        (Opcode.QZ, {"px_end": 6, "lp": 1, "tiles": 5, "depth": 2}, 3 * 5 * 2, 3 * 5),
+        (Opcode.DIV, {"px_end": 6, "lp": 2, "tiles": 5, "depth": 2}, 2 * 5 * 2, 2 * 5),
+        (Opcode.LN, {"px_end": 1, "depth": 11}, 22, 11),
+        (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 1, "kernel": 3, "tiles": 2, "dst_cg_end": 5}, 4 * 2 * 9, 4 * 5),
+        # Three rows of five pixels, two pixels a segment.
+        (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 2, "kernel": 5, "tiles": 2, "dst_cg_end": 5}, 9 * 2 * 25, 9 * 5),
+        # Two K groups by two V groups, three beats of pixels each, and a pause where a pass gives Z and Ksum.
+        (Opcode.KTV, {"px_end": 10, "lp": 2, "heads": 3, "tiles": 2}, 3 * 2 * (2 * 3 + 1), 3 * 2 * 3),
+        (Opcode.POOL, {"px_end": 10, "tiles": 6}, 6 * 3, 6),
+        (Opcode.STORE, {"px_end": 10}, 0, 0),
+    ],
+)
 def test_beats_and_results_by_hand(opcode, fields, beats, results):
     task = Task("layer", opcode, fields)
     assert (task.beats(TOY), task.results(TOY)) == (beats, results)
@@ -84,7 +107,7 @@ def test_packets_come_in_the_order_of_the_tasks():
     program = compile_network(net.artifact(), TOY)
     at = 0
     for packet in (packet for task in program.tasks for packet in task.packets):
-        assert int.from_bytes(program.weights[at:at + 4], "little") == 0x5754 | packet.kind << 16 | packet.split << 20
+        assert int.from_bytes(program.weights[at : at + 4], "little") == 0x5754 | packet.kind << 16 | packet.split << 20
         at += packet.beats(TOY) * TOY.beat_bytes
     assert at == len(program.weights)
 

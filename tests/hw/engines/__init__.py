@@ -1,0 +1,1 @@
+"""The engines, alone and with all that surrounds them."""

@@ -20,7 +20,9 @@ EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8, max_dim=16)
 
 def tasks(program: Program, opcode: Opcode, **fields: Any) -> list:
     """The program's tasks of that kind and with these fields."""
-    return [task for task in program.tasks if task.opcode is opcode and all(task.get(name) == value for name, value in fields.items())]
+    return [
+        task for task in program.tasks if task.opcode is opcode and all(task.get(name) == value for name, value in fields.items())
+    ]
 
 
 def with_attention(net: NetworkBuilder, channels: int, dim: int, kernel: int = 5) -> NetworkBuilder:
@@ -179,15 +181,14 @@ def test_heads_whose_vectors_do_not_fill_words(width, hidden, classes):
     assert tasks(program, Opcode.LN, count=hidden) and tasks(program, Opcode.POOL, tiles=-(-width // TOY.m))
 
 
-@pytest.mark.parametrize(("stall", "seed"), [(0.5, 0), (0.9, 1)])
-def test_weights_that_come_slowly(stall, seed):
+def test_weights_that_come_slowly():
     net = NetworkBuilder(16, 4, 6)
     stem = net.stem(6)
     out = net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
     net.head(out, 9, 6, 3)
     _, fast = check(net, TOY)
-    _, slow = check(net, TOY, stall=stall, seed=seed)
-    assert fast.stalls == 0 and slow.stalls > 40 and slow.cycles > fast.cycles
+    _, slow = check(net, TOY, stall=0.9, seed=1)
+    assert fast.stalls == 0 and slow.stalls > 100 and slow.cycles > fast.cycles
 
 
 def test_attention_with_weights_that_come_slowly():

@@ -1,0 +1,1 @@
+"""The activation buffers, the rings, the Z buffer."""

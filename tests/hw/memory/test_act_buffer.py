@@ -13,7 +13,9 @@ def _word(config: AcceleratorConfig, px: int, cg: int, salt: int) -> list[int]:
     return [((px * 31 + cg * 17 + c * 7 + salt) % 256) - 128 for c in range(config.m)]
 
 
-@pytest.mark.parametrize(("m_l", "wide", "split"), [((4, 4), 1, 0), ((4, 4), 1, 1), ((4, 4), 4, 2), ((4, 8), 4, 0), ((4, 8), 4, 1), ((4, 8), 1, 3)])
+@pytest.mark.parametrize(
+    ("m_l", "wide", "split"), [((4, 4), 1, 0), ((4, 4), 1, 1), ((4, 4), 4, 2), ((4, 8), 4, 0), ((4, 8), 4, 1), ((4, 8), 1, 3)]
+)
 def test_what_was_written_is_read(m_l, wide, split):
     size, lanes = m_l
     config = TOY.with_(name="test", l=lanes, m=size, n=size, t=size, s=size)
@@ -32,7 +34,10 @@ def test_what_was_written_is_read(m_l, wide, split):
                     p, g = px + i % lp, cg + i // lp
                     mask |= (p < pixels and g < groups) << i
                     words.append(_word(config, p, g, wide))
-                ctx.set(dut.write.payload, {"mask": mask, "px": px, "cg": cg, "split": split, "base": base, "rows": rows, "words": words})
+                ctx.set(
+                    dut.write.payload,
+                    {"mask": mask, "px": px, "cg": cg, "split": split, "base": base, "rows": rows, "words": words},
+                )
                 await ctx.tick()
         ctx.set(dut.write.valid, 0)
         await ctx.tick().repeat(dut.write_latency - 1)
@@ -46,7 +51,15 @@ def test_what_was_written_is_read(m_l, wide, split):
             if n < len(requests):
                 px, cg, cg2 = requests[n]
                 ctx.set(dut.read.valid, 1)
-                for name, value in {"px": px, "cg": cg, "cg2": cg2, "pick2": 1 << cg2 % wide if wide > 1 else 0, "base": base, "rows": rows, "skew": split}.items():
+                for name, value in {
+                    "px": px,
+                    "cg": cg,
+                    "cg2": cg2,
+                    "pick2": 1 << cg2 % wide if wide > 1 else 0,
+                    "base": base,
+                    "rows": rows,
+                    "skew": split,
+                }.items():
                     ctx.set(getattr(dut.read, name), value)
             if n >= dut.read_latency:
                 px, cg, cg2 = requests[n - dut.read_latency]
@@ -76,12 +89,22 @@ def test_what_one_write_wrote_one_read_reads(split):
                 words = [_word(config, px + i % lp, cg + i // lp, 3) for i in range(lanes)]
                 mask = sum((px + i % lp < pixels and cg + i // lp < groups) << i for i in range(lanes))
                 ctx.set(dut.write.valid, 1)
-                ctx.set(dut.write.payload, {"mask": mask, "px": px, "cg": cg, "split": split, "base": 0, "rows": rows, "words": words})
+                ctx.set(
+                    dut.write.payload, {"mask": mask, "px": px, "cg": cg, "split": split, "base": 0, "rows": rows, "words": words}
+                )
                 await ctx.tick()
         ctx.set(dut.write.valid, 0)
         await ctx.tick().repeat(dut.write_latency - 1)
         for px, cg in ((0, 0), (lp, 1), (2, 3), (1, 5)):
-            for name, value in {"valid": 1, "px": px, "cg": cg, "base": 0, "rows": rows, "skew": split, "spread": 3 - split}.items():
+            for name, value in {
+                "valid": 1,
+                "px": px,
+                "cg": cg,
+                "base": 0,
+                "rows": rows,
+                "skew": split,
+                "spread": 3 - split,
+            }.items():
                 ctx.set(getattr(dut.read, name), value)
             await ctx.tick().repeat(dut.read_latency)
             for i in range(lanes):

@@ -21,7 +21,7 @@ def test_every_rotation_in_every_cycle(lanes):
     rng.shuffle(amounts)
     vectors = [{"i": [rng.randrange(32) for _ in range(lanes)], "amount": amount} for amount in amounts]
     got = stream_through(dut, Rotator.latency, vectors, ["o"])
-    assert [out["o"] for out in got] == [v["i"][v["amount"]:] + v["i"][:v["amount"]] for v in vectors]
+    assert [out["o"] for out in got] == [v["i"][v["amount"] :] + v["i"][: v["amount"]] for v in vectors]
 
 
 @pytest.mark.parametrize("config", [FLAT, TOY, ZCU102], ids=lambda config: config.name)
@@ -30,7 +30,9 @@ def test_z_buffer_gives_weights(config: AcceleratorConfig):
     dut, size, groups = ZBuffer(config), config.m, config.max_groups
     depth = min(8, config.z_rows)
     rows = [*range(depth // 2), *range(config.z_rows - depth // 2, config.z_rows)]
-    squares = {(row, j): [[rng.randint(-128, 127) for _ in range(size)] for _ in range(size)] for row in rows for j in range(groups)}
+    squares = {
+        (row, j): [[rng.randint(-128, 127) for _ in range(size)] for _ in range(size)] for row in rows for j in range(groups)
+    }
     sums = {row: [rng.randrange(128) for _ in range(size)] for row in rows}
 
     async def testbench(ctx):
@@ -54,7 +56,9 @@ def test_z_buffer_gives_weights(config: AcceleratorConfig):
             if cycle >= dut.latency:
                 row = requests[cycle - dut.latency]
                 # Lane n has the column n of Z: its weights are those of the channels i.
-                assert plain(ctx.get(dut.z)) == [[list(column) for column in zip(*squares[row, j], strict=True)] for j in range(groups)]
+                assert plain(ctx.get(dut.z)) == [
+                    [list(column) for column in zip(*squares[row, j], strict=True)] for j in range(groups)
+                ]
                 assert plain(ctx.get(dut.ksum)) == sums[row]
             await ctx.tick()
 

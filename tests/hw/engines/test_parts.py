@@ -1,0 +1,303 @@
+"""What the engines are made of, each alone: multipliers, queue, loop nests."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hw.compiler.tasks import Task
+from hw.config import TOY, AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR, Act, Buffer, Opcode
+from hw.engines.dw_sequencer import DwSequencer
+from hw.engines.head_sequencer import HeadSequencer
+from hw.engines.mac_block import OWN_BITS, MacBlock
+from hw.engines.mat_sequencer import MatSequencer
+from hw.engines.result_queue import ResultQueue
+from quant.contract import ACC_BITS
+from tests.hw.units.drive import plain, simulate, stream_through
+
+EIGHT = TOY.with_(name="eight", l=8)
+
+
+@pytest.mark.parametrize("extreme", [None, -128, 127])
+def test_mac_block_sums_trees_and_products(extreme: int | None):
+    rng = np.random.default_rng(1)
+    dut = MacBlock(4, 4, own=True)
+    tree, own = np.zeros(4, np.int64), np.zeros((4, 4), np.int64)
+    vectors, trees, owns = [], [], []
+    left = 0
+    for _ in range(200):
+        valid, first = bool(rng.random() < 0.8), left == 0
+        x = np.full((4, 4), extreme) if extreme else rng.integers(-128, 128, (4, 4))
+        w = np.full((4, 4), -127) if extreme else rng.integers(-127, 128, (4, 4))
+        vectors.append({"x": x.tolist(), "w": w.tolist(), "valid": valid, "first": first})
+        if valid:
+            tree = (x * w).sum(axis=1) + (0 if first else tree)
+            own = x * w + (0 if first else own)
+            left = int(rng.integers(0, 25)) if first else left - 1
+        trees.append(tree.tolist())
+        owns.append(own.tolist())
+    # A sum stays until the next one comes.
+    got = [out["acc"] for out in stream_through(dut, dut.tree_latency, vectors, ["acc"])]
+    assert got == trees
+    got = [out["own_acc"] for out in stream_through(MacBlock(4, 4, own=True), dut.own_latency, vectors, ["own_acc"])]
+    assert got == owns
+    dut._MustUse__silence = True
+
+
+def test_accumulators_are_wide_enough():
+    assert 25 * 128 * 127 < 1 << (OWN_BITS - 1) and OWN_BITS < ACC_BITS
+
+
+def test_result_queue_keeps_order_and_credits():
+    rng = random.Random(2)
+    dut = ResultQueue(TOY, 2)
+    depth = TOY.result_depth
+    issued: list[int] = []
+    pushed: list[int] = []
+    popped: list[int] = []
+    seen = {"full": 0, "idle": 0}
+
+    async def testbench(ctx: Any) -> None:
+        number = retired = 0
+        assert ctx.get(dut.space) == depth and ctx.get(dut.idle)
+        for cycle in range(600):
+            slow = cycle % 200 < 100
+            space = ctx.get(dut.space)
+            # Credits: what is reserved and not popped yet.
+            assert space == depth - (number - len(popped))
+            assert bool(ctx.get(dut.idle)) == (number == retired)
+            seen["full"] += space == 0
+            seen["idle"] += number == retired
+            issue = min(space, rng.randrange(3)) if cycle < 550 else 0
+            issued.extend(range(number, number + issue))
+            push = len(pushed) < len(issued) - issue and rng.random() < 0.7
+            ctx.set(dut.issue, issue)
+            ctx.set(dut.push, push)
+            ctx.set(dut.payload, {"px": len(pushed), "mask": 1})
+            ctx.set(dut.o.ready, rng.random() < (0.2 if slow else 0.9))
+            retire = retired < len(popped) and rng.random() < 0.8
+            ctx.set(dut.retired, retire)
+            if ctx.get(dut.o.valid) and ctx.get(dut.o.ready):
+                popped.append(ctx.get(dut.o.payload.px))
+            await ctx.tick()
+            number += issue
+            retired += retire
+            if push:
+                pushed.append(len(pushed))
+
+    simulate(dut, testbench)
+    assert popped == list(range(len(popped))) and len(popped) > 100
+    assert all(count > 5 for count in seen.values()), seen
+
+
+def descriptor(task: Task) -> Any:
+    """The task as the engines see it."""
+    enums = {"opcode": task.opcode, "src": Buffer.X, "dst": Buffer.D, "dst2": Buffer.X, "res_src": Buffer.X, "act": Act.NONE}
+    return DESCRIPTOR.const({name: value for name, value in task.fields.items() if name not in enums} | enums)
+
+
+def walk(
+    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0
+) -> tuple[list[dict], int, int]:
+    """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles."""
+    rng, beats = random.Random(3), []
+    totals = {"issued": 0, "cycles": 0}
+
+    async def testbench(ctx: Any) -> None:
+        ctx.set(dut.task, descriptor(task))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+            for name, value in needs.items():
+                ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
+            if ctx.get(dut.beat_valid):
+                beat = ctx.get(dut.beat)
+                beats.append({name: plain(beat[name]) for name in dut.beat.shape().members})
+            totals["issued"] += ctx.get(dut.issue)
+            await ctx.tick()
+            totals["cycles"] += 1
+            assert totals["cycles"] < 2000, "no end"
+
+    simulate(dut, testbench)
+    return beats, totals["issued"], totals["cycles"]
+
+
+def mat_needs(config: AcceleratorConfig) -> dict[str, int]:
+    return {"weights": config.weight_rows, "params": config.param_rows, "ready": 1, "ln_ready": 1, "progress": 0xFFFF}
+
+
+def rmac_needs(config: AcceleratorConfig) -> dict[str, int]:
+    return {"weights": config.weight_rows, "params": config.param_rows, "space": config.result_depth}
+
+
+MAT_TASKS = [
+    Task("a", Opcode.PW, {"px_end": 7, "lp": 1, "tiles": 3, "depth": 2, "src_cg": 5, "dst_cg": 1}),
+    Task("b", Opcode.PW, {"px_start": 2, "px_end": 9, "lp": 2, "tiles": 3, "depth": 2, "pixel_outer": 1, "gated": 1}),
+    Task("c", Opcode.PW, {"px_start": 3, "px_end": 4, "lp": 0, "tiles": 1, "depth": 1, "joint": 1}),
+    Task("d", Opcode.PW, {"px_end": 6, "lp": 1, "tiles": 4, "depth": 3, "src_step": 3, "pixel_outer": 1}),
+    Task("e", Opcode.QZ, {"px_end": 9, "lp": 1, "tiles": 3, "depth": 2, "src_step": 6, "use_code": 1}),
+    Task("f", Opcode.DIV, {"px_end": 9, "lp": 2, "tiles": 3, "depth": 2, "src_step": 6}),
+]
+
+
+def mat_beats(task: Task, config: AcceleratorConfig) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Pixel, channel group read, weight row, entry, channel group written, mask: the loop nest as docs/architecture.md has it."""
+    lp, joint = 1 << task.get("lp"), task.get("joint")
+    tiles, depth = range(task.get("tiles")), task.get("depth")
+    starts = range(task.get("px_start"), task.get("px_end"), lp)
+    resident = task.get("pixel_outer") or task.opcode is not Opcode.PW
+    order = (
+        [(px, tile) for px in starts for tile in tiles]
+        if task.get("pixel_outer")
+        else [(px, tile) for tile in tiles for px in starts]
+    )
+    for px, tile in order:
+        mask = sum((px + i % lp < task.get("px_end")) << i for i in range(config.l))
+        cg = task.get("dst_cg") + tile * (config.l // lp << joint)
+        for k in range(depth):
+            yield px, task.get("src_cg") + tile * task.get("src_step") + k, (tile * depth if resident else 0) + k, tile, cg, mask
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
+@pytest.mark.parametrize("task", MAT_TASKS, ids=lambda task: task.layer)
+def test_mat_walks_pixels_tiles_and_words(task: Task, config: AcceleratorConfig, stall: float):
+    beats, issued, cycles = walk(MatSequencer(config), task, config, needs=mat_needs(config), stall=stall)
+    got = [tuple(beat[name] for name in ("px", "src_cg", "offset", "entry", "cg", "mask")) for beat in beats]
+    assert got == list(mat_beats(task, config))
+    assert len(beats) == task.beats(config) and issued == task.results(config)
+    assert [beat["last"] for beat in beats] == [beat["k"] == task.get("depth") - 1 for beat in beats]
+    assert [beat["first"] for beat in beats] == [beat["k"] == 0 for beat in beats]
+    assert (cycles > len(beats) + 1) == (stall > 0)
+
+
+def test_layer_norm_is_streamed_twice():
+    task = Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 7, "count": 26})
+    beats, issued, _ = walk(MatSequencer(TOY), task, TOY, needs=mat_needs(TOY), stall=0.4)
+    assert [(beat["k"], beat["second"]) for beat in beats] == [(k, second) for second in (0, 1) for k in range(7)]
+    assert len(beats) == task.beats(TOY) and issued == task.results(TOY) == 7
+    # A result's slot is its word's place in the row of parameters.
+    assert [(beat["entry"], beat["mask"], beat["cg"]) for beat in beats[7:]] == [
+        (k // 4, 1 << k % 4, k // 4 * 4) for k in range(7)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "task"),
+    [
+        # Tile 1's second word is row 1 of what is left of the ring; its result needs the second row of parameters.
+        ("weights", 2, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 1, "depth": 2})),
+        ("params", 2, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 2, "depth": 1})),
+        ("ready", 1, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 1, "depth": 1})),
+        ("progress", 7, Task("pw", Opcode.PW, {"px_end": 7, "lp": 2, "tiles": 1, "depth": 1, "gated": 1, "pixel_outer": 1})),
+        ("ln_ready", 1, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 2, "count": 8})),
+    ],
+)
+def test_mat_waits_for_what_it_needs(name: str, least: int, task: Task):
+    """With one less than needed it never ends; with as much as is needed it does."""
+    needs = mat_needs(TOY)
+    beats, _, _ = walk(MatSequencer(TOY), task, TOY, needs=needs | {name: least})
+    assert len(beats) == task.beats(TOY)
+    with pytest.raises(AssertionError, match="no end"):
+        walk(MatSequencer(TOY), task, TOY, needs=needs | {name: least - 1})
+
+
+DW_TASKS = [
+    # Kernel, stride, height, width, channel groups.
+    (3, 1, 3, 5, 2),
+    (5, 1, 4, 3, 5),
+    (3, 1, 1, 1, 1),
+    (3, 2, 5, 7, 2),
+    (5, 2, 3, 4, 1),
+    (5, 2, 2, 1, 4),
+    (3, 1, 2, 9, 3),
+]
+
+
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
+@pytest.mark.parametrize(("kernel", "stride", "height", "width", "groups"), DW_TASKS)
+def test_depthwise_beats_read_every_tap_of_every_pixel(kernel, stride, height, width, groups, config):
+    """Each output pixel of each channel group meets its kernel's taps once, from the pixel under them or from outside the map."""
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    task = Task(
+        "dw",
+        Opcode.DW,
+        {
+            "px_end": out_h * out_w,
+            "tiles": -(-groups // config.wide),
+            "dst_cg_end": groups,
+            "kernel": kernel,
+            "stride": stride,
+            "h_in": height,
+            "w_in": width,
+            "w_out": out_w,
+            "step_y": config.l // out_w,
+            "step_x": config.l % out_w,
+        },
+    )
+    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=0.3)
+    assert len(beats) == task.beats(config) and issued == task.results(config)
+    met: dict[tuple[int, int], list] = {}
+    tap = {}
+    for beat in beats:
+        first = (beat["out_px"], beat["src_cg"])
+        tap[first] = 0 if beat["first"] else tap[first] + 1
+        rows = -(-kernel * kernel // config.t)
+        assert (
+            beat["offset"] == beat["src_cg"] // config.wide * rows + tap[first] // config.t
+            and beat["lane"] == tap[first] % config.t
+        )
+        for lane in range(config.l):
+            if beat["mask"] >> lane & 1:
+                # At stride 2 a lane takes every second word of what was read.
+                source = None if beat["outside"] >> lane & 1 else beat["px"] + lane * stride
+                met.setdefault((beat["out_px"] + lane, beat["src_cg"]), []).append(source)
+    expected = {}
+    for y in range(out_h):
+        for x in range(out_w):
+            taps = [
+                (y * stride + dy - kernel // 2, x * stride + dx - kernel // 2) for dy in range(kernel) for dx in range(kernel)
+            ]
+            sources = [v * width + u if 0 <= v < height and 0 <= u < width else None for v, u in taps]
+            expected |= {(y * out_w + x, cg): sources for cg in range(0, groups, config.wide)}
+    assert met == expected
+    assert max(beat["progress"] for beat in beats) == out_h * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
+
+
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
+@pytest.mark.parametrize(("heads", "tiles", "pixels"), [(3, 2, 10), (1, 1, 1), (2, 1, 8)])
+def test_heads_are_walked_group_by_group(heads, tiles, pixels, config):
+    step = 3 * tiles
+    task = Task(
+        "ktv",
+        Opcode.KTV,
+        {"px_end": pixels, "heads": heads, "tiles": tiles, "src_step": step, "src_cg": tiles, "v_cg": 2 * tiles},
+    )
+    needs = {name: value for name, value in rmac_needs(config).items() if name != "weights"}
+    beats, issued, cycles = walk(HeadSequencer(config), task, config, needs=needs)
+    got = [tuple(beat[name] for name in ("k_cg", "v_cg", "px", "k", "v", "entry", "row_sum")) for beat in beats]
+    assert got == [
+        (head * step + tiles + k, head * step + 2 * tiles + v, px, head * tiles + k, v, 2 * head, int(v == 0))
+        for head in range(heads)
+        for k in range(tiles)
+        for v in range(tiles)
+        for px in range(0, pixels, config.l)
+    ]
+    assert issued == task.results(config)
+    # A pause follows each pass with two results, but nobody waits for the last one.
+    assert cycles - 1 <= task.beats(config) <= cycles + 1
+
+
+@pytest.mark.parametrize(("groups", "pixels"), [(6, 10), (1, 1), (9, 4)])
+def test_pooling_is_walked_group_by_group(groups, pixels):
+    task = Task("pool", Opcode.POOL, {"px_end": pixels, "tiles": groups, "src_cg": 2})
+    needs = {name: value for name, value in rmac_needs(TOY).items() if name != "weights"}
+    beats, issued, _ = walk(HeadSequencer(TOY), task, TOY, needs=needs, stall=0.4)
+    got = [tuple(beat[name] for name in ("k_cg", "px", "cg", "entry", "mask")) for beat in beats]
+    assert got == [(2 + cg, px, cg // 4 * 4, cg // 4, 1 << cg % 4) for cg in range(groups) for px in range(0, pixels, 4)]
+    assert len(beats) == task.beats(TOY) and issued == task.results(TOY)
+    assert [beat["lanes"] for beat in beats if beat["last"]] == [(1 << (pixels - 1) % 4 + 1) - 1] * groups

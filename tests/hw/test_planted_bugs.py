@@ -1,0 +1,266 @@
+"""Faults that the comparison with the golden model must find: each breaks one thing in the hardware or in a packet."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth import Cat, Const
+from amaranth.hdl import Value
+
+from hw.compiler import compile as compiler
+from hw.compiler import lower
+from hw.compiler.packets import Packet
+from hw.compiler.program import Program
+from hw.config import TOY
+from hw.control.descriptor import Opcode, Unit
+from hw.engines.dw_sequencer import DwSequencer
+from hw.engines.head_sequencer import HeadSequencer
+from hw.engines.mac_block import MacBlock
+from hw.engines.mat import MatEngine
+from hw.engines.mat_sequencer import MatSequencer
+from hw.engines.result_queue import ResultQueue
+from hw.engines.rmac import RMacEngine
+from hw.memory.rotate import Rotator
+from hw.memory.row_ring import RowRing
+from hw.memory.z_buffer import ZBuffer
+from hw.units.divisor_buffer import DivisorBuffer
+from hw.units.layer_norm import LayerNormCore
+from hw.units.log2 import Log2
+from hw.units.requantizer import Requantizer
+from hw.units.row_sum import RowSum
+from hw.units.second_step import SecondStep
+from tests.support import core_check
+from tests.support.networks import NetworkBuilder
+from tests.support.tamper import Instead, constant, plus, tampered, with_field
+
+#: A run that works takes a few hundred cycles.
+LIMIT = 1200
+BATCHES = TOY.with_(name="batches", z_rows=4)
+true_matrix_packet, true_param_packet = lower.matrix_packet, lower.param_packet
+
+
+def product(net: NetworkBuilder) -> None:
+    net.pw("pw", net.stem(5), 11)
+
+
+def block(net: NetworkBuilder) -> None:
+    stem = net.stem(6)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
+
+
+def stride(net: NetworkBuilder) -> None:
+    net.dw("dw", net.stem(5), stride=2)
+
+
+def attention(net: NetworkBuilder) -> None:
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4)
+
+
+def pool(net: NetworkBuilder) -> None:
+    net.pool("pool", net.stem(20))
+
+
+def vector(net: NetworkBuilder) -> None:
+    net.fc("fc2", net.layernorm("ln", net.fc("fc", net.pool("pool", net.stem(3)), 6)), 3, logits=True)
+
+
+def over_old_values(net: NetworkBuilder) -> str:
+    """A tensor of six pixels where one of twenty-four pixels lay: beyond its end are old values, not zeros."""
+    net.input_shape = net.shapes["image"] = (3, 8, 12)
+    return net.dw("dw2", net.dw("dw1", net.stem(24), stride=2, act="none"), act="none")
+
+
+def pool_over_old_values(net: NetworkBuilder) -> None:
+    net.pool("pool", over_old_values(net))
+
+
+def attention_over_old_values(net: NetworkBuilder) -> None:
+    net.attention("att", (over_old_values(net),), 4)
+
+
+NETWORKS = (product, block, stride, attention, pool, vector, pool_over_old_values, attention_over_old_values)
+
+
+def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0) -> str | None:
+    """How the run of a network fails; None where everything is as it must be."""
+    net = NetworkBuilder(30, 4, 6)
+    grow(net)
+    try:
+        lines, program, run = core_check.run_network(net, BATCHES, stall=stall, limit=int(LIMIT / (1 - stall)))
+    except TimeoutError:
+        return "no end"
+    except AssertionError as error:
+        return f"impossible result {error}"
+    written = core_check.places_written(program, run)
+    return lines[0] if lines else "written twice" if set(written.values()) != {1} else None
+
+
+@pytest.mark.parametrize("grow", NETWORKS, ids=lambda grow: grow.__name__)
+def test_nothing_is_found_where_nothing_is_wrong(grow):
+    assert failure(grow) is None
+
+
+def test_nothing_is_found_where_weights_only_come_late():
+    assert failure(product, stall=0.8) is None
+
+
+def swapped_channels(*args: Any) -> Packet:
+    packet = true_matrix_packet(*args)
+    payload = packet.payload.copy().reshape(*packet.payload.shape[:2], TOY.n, TOY.m)
+    payload[:, :, [0, 1]] = payload[:, :, [1, 0]]
+    return replace(packet, payload=payload.reshape(packet.payload.shape))
+
+
+def shifted_parameters(*args: Any) -> Packet:
+    packet = true_param_packet(*args)
+    return replace(packet, payload=np.roll(packet.payload, 16, axis=2))
+
+
+def array_with(engine: type, **fields: int) -> Callable:
+    """The engine's array as it is when some field of the task is not looked at."""
+    true = engine._elaborate_array
+
+    def elaborate(self: Any, m: Any, *args: Any) -> Any:
+        tasks = [
+            Instead(arg, **{name: Const(value, 24) for name, value in fields.items()}) if hasattr(arg, "opcode") else arg
+            for arg in args
+        ]
+        return true(self, m, *tasks)
+
+    return elaborate
+
+
+def transposed(rows: Any) -> Value:
+    return Cat(Value.cast(rows[j][i]) for i in range(TOY.m) for j in range(TOY.m))
+
+
+def without_waiting(opcode: Opcode) -> Callable:
+    """A program whose tasks of a kind wait for no other unit."""
+    true = compiler.compile_network
+
+    def compiled(*args: Any) -> Program:
+        program = true(*args)
+        return replace(
+            program, tasks=tuple(replace(task, wait=Unit(0)) if task.opcode is opcode else task for task in program.tasks)
+        )
+
+    return compiled
+
+
+ONES = constant(-1)
+#: What is replaced, by what, and the network that must show it (with random pauses in the stream, where they are needed).
+BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
+    "rounding towards minus infinity": ("hw.units.rounding.halved", lambda value: value >> 1, product, 0),
+    "no saturation to 16 bits": ("hw.units.rounding.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
+    "no saturation to 8 bits": ("hw.units.second_step.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
+    "zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, zero=constant(0)), product, 0),
+    "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, res_zero=constant(0)), block, 0),
+    "three of hardswish off by one": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=plus(1)), block, 0),
+    "bias ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, bias=constant(0)), product, 0),
+    "divisor's code ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, code=constant(0)), attention, 0),
+    "logarithm off by one": ("hw.units.post_processor.Log2", tampered(Log2, code=plus(1)), attention, 0),
+    "one code for all pixels": (
+        "hw.units.post_processor.DivisorBuffer",
+        tampered(DivisorBuffer, read_split=constant(0)),
+        attention,
+        0,
+    ),
+    "codes of the head before": (
+        "hw.units.post_processor.DivisorBuffer",
+        tampered(DivisorBuffer, write_row=constant(0)),
+        attention,
+        0,
+    ),
+    "Z transposed": ("hw.core.ZBuffer", tampered(ZBuffer, rows=transposed), attention, 0),
+    "relu of Q missing": ("hw.engines.mat.MatEngine._elaborate_array", array_with(MatEngine, relu=0), attention, 0),
+    "relu of K's sum missing": ("hw.engines.rmac.RowSum", tampered(RowSum, relu=constant(0)), attention, 0),
+    "relu in average pooling": ("hw.engines.rmac.RowSum", tampered(RowSum, relu=ONES), pool, 0),
+    "sum over pixels that do not exist": ("hw.engines.rmac.RowSum", tampered(RowSum, lanes=ONES), pool_over_old_values, 0),
+    "product over pixels that do not exist": (
+        "hw.engines.rmac.HeadSequencer",
+        tampered(HeadSequencer, beat=with_field("lanes", ONES)),
+        attention_over_old_values,
+        0,
+    ),
+    "heads not counted on": (
+        "hw.engines.rmac.HeadSequencer",
+        tampered(HeadSequencer, task=with_field("src_step", constant(0))),
+        attention,
+        0,
+    ),
+    "pooled group read from group 0's place": (
+        "hw.engines.rmac.HeadSequencer",
+        tampered(HeadSequencer, beat=with_field("k_cg", lambda cg: cg & 3)),
+        pool,
+        0,
+    ),
+    "zeros around the map": ("hw.engines.rmac.RMacEngine._elaborate_array", array_with(RMacEngine, pad=0), stride, 0),
+    "stride with the wrong phase": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, beat=with_field("px", plus(1))),
+        stride,
+        0,
+    ),
+    "stride ignored": ("hw.engines.rmac.DwSequencer", tampered(DwSequencer, task=with_field("stride", constant(1))), stride, 0),
+    "nothing is outside the map": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, beat=with_field("outside", constant(0))),
+        block,
+        0,
+    ),
+    "taps of the neighbouring lane": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, beat=with_field("lane", plus(1))),
+        block,
+        0,
+    ),
+    "results beyond the last pixel": (
+        "hw.engines.mat.MatSequencer",
+        tampered(MatSequencer, beat=with_field("mask", ONES)),
+        product,
+        0,
+    ),
+    "progress not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, progress=ONES), block, 0),
+    "weights not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, weights=ONES), product, 0.8),
+    "weights released one row late": (
+        "hw.engines.mat.MatSequencer",
+        tampered(MatSequencer, free=lambda free: Value.cast(free) - (Value.cast(free) != 0)),
+        product,
+        0,
+    ),
+    "statistics not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, ln_ready=ONES), vector, 0),
+    "elements of the vector miscounted": ("hw.engines.mat.LayerNormCore", tampered(LayerNormCore, count=plus(1)), vector, 0),
+    "sums not begun anew": ("hw.engines.mat.MacBlock", tampered(MacBlock, first=constant(0)), product, 0),
+    "ring read one row too far": ("hw.core.RowRing", tampered(RowRing, offset=plus(1)), product, 0),
+    "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
+    "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
+    "a result not counted as written": ("hw.engines.mat.ResultQueue", tampered(ResultQueue, retired=constant(0)), product, 0),
+    "a result given to nobody": ("hw.engines.rmac.ResultQueue", tampered(ResultQueue, push=constant(0)), pool, 0),
+    "two output channels swapped in the weights": ("hw.compiler.lower.matrix_packet", swapped_channels, product, 0),
+    "parameters of the neighbouring channel": ("hw.compiler.lower.param_packet", shifted_parameters, product, 0),
+    "divisors that do not wait for Ksum": ("tests.support.core_check.compile_network", without_waiting(Opcode.DIV), attention, 0),
+    "a convolution that does not wait for its input": (
+        "tests.support.core_check.compile_network",
+        without_waiting(Opcode.DW),
+        stride,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: str):
+    where, false, grow, stall = BUGS[bug]
+    monkeypatch.setattr(where, false)
+    assert failure(grow, stall) is not None
+
+
+def test_faults_are_those_of_the_ports_only():
+    """A shell without faults changes nothing: what is found comes from the fault."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hw.engines.mat.MatSequencer", tampered(MatSequencer))
+        patch.setattr("hw.units.post_processor.SecondStep", tampered(SecondStep))
+        patch.setattr("hw.core.RowRing", tampered(RowRing))
+        assert failure(product) is None
