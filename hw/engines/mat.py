@@ -11,7 +11,8 @@ from hw.delay import delayed
 from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
-from hw.interfaces import PIXEL_BITS, SHARED, ReadSignature, result_layout, words
+from hw.engines.task_state import TaskState
+from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
 from hw.memory.z_buffer import z_layout
 from hw.units.layer_norm import LayerNormCore
 from quant.contract import ACT_BITS, GAMMA_BITS
@@ -33,8 +34,6 @@ class JointSignature(wiring.Signature):
 
     Members
     -------
-    active : Out(1)
-        A joint task runs.
     en, offset, free : Out
         Reads and releases of the weight ring.
     x : Out(words)
@@ -53,7 +52,6 @@ class JointSignature(wiring.Signature):
 
     def __init__(self, config: AcceleratorConfig):
         super().__init__({
-            "active": Out(1),
             "en": Out(1),
             "offset": Out(ceil_log2(config.weight_rows)),
             "free": Out(range(config.weight_rows + 1)),
@@ -166,12 +164,19 @@ class MatEngine(wiring.Component):
         m.submodules.queue = queue = ResultQueue(config)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
-        started = Signal()
-        m.d.sync += started.eq(self.start)
-        with m.If(self.start):
-            m.d.sync += task.eq(self.task)
+        m.submodules.state = state = TaskState(config)
+        sequencing = state.started | sequencer.busy | sequencer.beat_valid
         m.d.comb += [
-            sequencer.start.eq(started),
+            state.start.eq(self.start),
+            state.task.eq(self.task),
+            state.sequencing.eq(sequencing),
+            state.results_idle.eq(queue.idle),
+            state.used.eq(sequencer.beat_valid),
+            state.entry.eq(sequencer.beat.entry),
+            self.running.eq(state.running),
+            self.busy.eq(state.busy),
+            self.params_free.eq(state.params_free),
+            sequencer.start.eq(state.started),
             sequencer.task.eq(task),
             sequencer.progress.eq(self.progress),
             queue.retired.eq(self.retired),
@@ -179,22 +184,6 @@ class MatEngine(wiring.Component):
             self.stall_results.eq(sequencer.stall_results),
             self.stall_progress.eq(sequencer.stall_progress),
         ]
-        # A task is over when its results are written; its parameters are released then.
-        active = Signal()
-        sequencing = started | sequencer.busy | sequencer.beat_valid
-        finished = active & ~sequencing & queue.idle
-        with m.If(self.start):
-            m.d.sync += active.eq(1)
-        with m.Elif(finished):
-            m.d.sync += active.eq(0)
-        m.d.comb += self.busy.eq(active)
-        entries = Signal.like(self.params_free)
-        row = Mux(task.opcode.as_value().matches(*SHARED), sequencer.beat.entry >> exact_log2(config.l), sequencer.beat.entry)
-        with m.If(sequencer.beat_valid & (row >= entries)):
-            m.d.sync += entries.eq(row + 1)
-        with m.If(finished):
-            m.d.comb += self.params_free.eq(entries)
-            m.d.sync += entries.eq(0)
 
         beat, beat_valid = sequencer.beat, sequencer.beat_valid
         m.d.comb += [
@@ -212,7 +201,7 @@ class MatEngine(wiring.Component):
         here = delayed(m, beat, arrive, "beat")
         blocks = self._elaborate_array(m, task, valid, here)
         self._elaborate_results(m, queue, sequencer, task, blocks, valid, here)
-        m.d.comb += [self.joint.active.eq(active & task.joint), self.joint.sequencing.eq(sequencing)]
+        m.d.comb += self.joint.sequencing.eq(sequencing)
         return m
 
     def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, task: data.View) -> None:

@@ -13,6 +13,7 @@ from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import OWN_BITS, MacBlock
 from hw.engines.mat import JointSignature, RingReadSignature, result_meta, weight_row
 from hw.engines.result_queue import ResultQueue
+from hw.engines.task_state import TaskState
 from hw.interfaces import result_layout, words
 from hw.memory.act_buffer import WideReadSignature
 from hw.units.row_sum import RowSum
@@ -76,14 +77,20 @@ class RMacEngine(wiring.Component):
         m.submodules.queue = queue = ResultQueue(config, config.wide)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
-        started = Signal()
-        m.d.sync += started.eq(self.start)
-        with m.If(self.start):
-            m.d.sync += task.eq(self.task)
+        m.submodules.state = state = TaskState(config)
         is_dw, is_pw, is_pool = task.opcode == Opcode.DW, task.opcode == Opcode.PW, task.opcode == Opcode.POOL
         m.d.comb += [
-            dw.start.eq(started & is_dw),
-            head.start.eq(started & ~is_dw & ~is_pw),
+            state.start.eq(self.start),
+            state.task.eq(self.task),
+            state.sequencing.eq(dw.busy | dw.beat_valid | head.busy | head.beat_valid | (is_pw & self.joint.sequencing)),
+            state.results_idle.eq(queue.idle),
+            state.used.eq(queue.push),
+            state.entry.eq(queue.payload.entry),
+            self.running.eq(state.running),
+            self.busy.eq(state.busy),
+            self.params_free.eq(state.params_free),
+            dw.start.eq(state.started & is_dw),
+            head.start.eq(state.started & ~is_dw & ~is_pw),
             dw.task.eq(task),
             head.task.eq(task),
             dw.params.eq(self.params_filled),
@@ -97,22 +104,6 @@ class RMacEngine(wiring.Component):
             self.joint.space.eq(queue.space != 0),
             self.joint.params.eq(self.params_filled),
         ]
-        active = Signal()
-        sequencing = started | dw.busy | dw.beat_valid | head.busy | head.beat_valid | (is_pw & self.joint.sequencing)
-        finished = active & ~sequencing & queue.idle
-        with m.If(self.start):
-            m.d.sync += active.eq(1)
-        with m.Elif(finished):
-            m.d.sync += active.eq(0)
-        m.d.comb += self.busy.eq(active)
-        entries = Signal.like(self.params_free)
-        row = Mux(is_pw | is_pool, queue.payload.entry, queue.payload.entry >> exact_log2(config.l))
-        with m.If(queue.push & (row >= entries)):
-            m.d.sync += entries.eq(row + 1)
-        with m.If(finished):
-            m.d.comb += self.params_free.eq(entries)
-            m.d.sync += entries.eq(0)
-
         self._elaborate_read(m, dw, head, is_dw, task)
         self._elaborate_weights(m, dw, is_pw)
         arrive = self.read_latency
