@@ -9,7 +9,7 @@ import pytest
 
 from hw.config import TOY
 from hw.control.descriptor import Act, Buffer, Opcode
-from hw.interfaces import PIXEL_BITS, POST_TASK
+from hw.interfaces import PIXEL_BITS, POST_TASK, SHARED
 from hw.units.post_processor import PostProcessor, Schedule
 from quant.contract import ACC_BITS
 from sim.golden import arithmetic
@@ -48,7 +48,8 @@ class Workload:
             "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
             "dst_cg_end": self.integer(1, 12), "dst2_on": self.integer(0, 2), "dst2": Buffer(self.integer(0, 4)),
             "dst2_base": self.integer(0, 1 << 14), "lp": split,
-            "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act, "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
+            "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act,
+            "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
             "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128),
             "use_code": 0, "logits": 0, **fixed,
@@ -70,24 +71,24 @@ class Workload:
     def phase(self, count, rows=4, **fixed):
         phase = Phase(self.task(**fixed))
         phase.params = [[[self.param() for _ in range(self.size)] for _ in range(self.lanes)] for _ in range(rows)]
+        entries = rows * self.lanes if phase.task["opcode"] in SHARED else rows
         for index in range(count):
             split = phase.task["lp"]
             phase.results.append({
                 "acc": self.accumulators(), "mask": self.integer(0, 1 << self.lanes),
-                "px": self.integer(0, 64 >> split) << split, "cg": self.integer(0, 14), "entry": self.integer(0, rows),
+                "px": self.integer(0, 64 >> split) << split, "cg": self.integer(0, 14), "entry": self.integer(0, entries),
                 "row_sum": 0, "seg_last": self.integer(0, 2), "progress": index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2)),
             })
         return phase
 
     def division(self, count):
         """DIV of some rows of the divisor buffer, head by head, then QZ of the pixels in them."""
-        heads = 4
-        rows = self.integer(1, self.config.divisor_rows // heads + 1)
-        divide = self.phase(count, rows=heads, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split, dst_rows=rows)
+        words = 2 * self.lanes
+        rows = self.integer(1, self.config.divisor_rows // words + 1)
+        divide = self.phase(count, rows=2, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split, dst_rows=rows)
         for row in divide.params:
-            # The smallest exponent is the head's: all channels alike, and everything else counts for nothing.
-            shift = self.integer(0, 8)
-            row[:] = [[channel | {"shift": shift} for channel in slot] for slot in row]
+            # The smallest exponent is the head's: its word's channels are alike, and all but the shift count for nothing.
+            row[:] = [[channel | {"shift": shift} for channel in word] for word in row for shift in [self.integer(0, 8)]]
         places = []
         for result in divide.results:
             result["px"] = self.integer(0, rows) * self.lanes
@@ -95,7 +96,7 @@ class Workload:
             if self.integer(0, 4) == 0:
                 result["acc"][0, 0] = 0
             places += [(result["entry"], px) for px in range(result["px"], result["px"] + self.lanes)]
-        quotient = self.phase(2 * count, rows=heads, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1, dst_rows=rows)
+        quotient = self.phase(2 * count, rows=2, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1, dst_rows=rows)
         for result in quotient.results:
             entry, px = places[self.integer(0, len(places))]
             result |= {"entry": entry, "px": px >> quotient.task["lp"] << quotient.task["lp"]}
@@ -105,9 +106,8 @@ class Workload:
         """KTV: Z and Ksum."""
         phase = self.phase(count, opcode=Opcode.KTV, dst=Buffer.Z, act=Act.NONE, rows=2)
         for result in phase.results:
-            row_sum = self.integer(0, 2)
             row, group = self.integer(0, self.config.z_rows // 2), self.integer(0, self.config.max_groups)
-            result |= {"px": row, "cg": group, "row_sum": row_sum, "entry": row_sum}
+            result |= {"px": row, "cg": group, "row_sum": self.integer(0, 2)}
         return phase
 
 
@@ -124,6 +124,13 @@ class Model:
         seed = hash((int(source), base, rows, skew, spread, px, cg)) & 0xFFFFFFFF
         return np.random.default_rng(seed).integers(-128, 128, (self.config.l, self.config.m))
 
+    def params(self, phase, result):
+        """The parameters of each slot: those of its place in a row, or one word of a row for all."""
+        if phase.task["opcode"] in SHARED:
+            row, word = divmod(result["entry"], self.config.l)
+            return [phase.params[row][word]] * self.config.l
+        return phase.params[result["entry"]]
+
     def place(self, task, result):
         """Place of slot 0's pixel in the divisor buffer: a head has ``dst_rows`` rows of ``l`` pixels."""
         return result["entry"] * task["dst_rows"] * self.config.l + result["px"]
@@ -132,7 +139,7 @@ class Model:
         """All that the ports say when ``result`` is written."""
         task, lanes, size = phase.task, self.config.l, self.config.m
         split = task["lp"]
-        params = [p for slot in phase.params[result["entry"]] for p in slot]
+        params = [p for slot in self.params(phase, result) for p in slot]
         columns = {name: np.array([p[name] for p in params]) for name in params[0]}
         acc = result["acc"].reshape(1, -1)
         act = {Act.HARDSWISH: "hardswish"}.get(task["act"], "none")
@@ -155,7 +162,7 @@ class Model:
         words = wide = t if task["logits"] else q
         if dst is Buffer.DIV:
             words = np.zeros_like(q)
-            smallest = np.array([slot[0]["shift"] for slot in phase.params[result["entry"]]])
+            smallest = np.array([slot[0]["shift"] for slot in self.params(phase, result)])
             words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], smallest)
             self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
@@ -275,6 +282,7 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                 seen["second"] += expected["write2.valid"]
                 first = model.place(phase.task, result)
                 seen["code"] += phase.task["use_code"] and any(model.codes.get(first + i) for i in range(1 << phase.task["lp"]))
+                seen["word"] += phase.task["opcode"] in SHARED and result["entry"] % config.l > 0
                 seen["head"] += phase.task["use_code"] and result["entry"] > 0
                 seen["z row"] += phase.task["dst"] is Buffer.Z and phase.task["z_row"] > 0
                 seen["spread"] += phase.task["act"] is Act.RESIDUAL and 1 << phase.task["lp"] < config.l
@@ -341,11 +349,11 @@ def workloads(config, count, seed):
 
 
 #: Residuals that arrive before the requantized values, with them, and after them.
-@pytest.mark.parametrize(("read", "write"), [(1, 0), (6, 5), (9, 1), (14, 0)])
+@pytest.mark.parametrize(("read", "write"), [(1, 0), (6, 5), (10, 1), (14, 0)])
 def test_every_kind_of_task_with_two_competing_engines(read, write):
     seen = check(TOY, read, write, *workloads(TOY, 25, read), seed=read)
     assert seen["contention"] > 100 and seen["idle"] > 50
-    assert seen["spread"] > 20 and seen["head"] > 10 and seen["z row"] > 10
+    assert seen["spread"] > 20 and seen["word"] > 50 and seen["head"] > 10 and seen["z row"] > 10
     assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
     for dst in (Buffer.X, Buffer.Y, Buffer.D, Buffer.H):
         assert all(seen[dst, act] > 10 for act in Act)
@@ -368,6 +376,6 @@ def test_one_engine_alone_is_served_every_cycle(alone):
 
 
 def test_latency_follows_the_longest_way():
-    assert Schedule(1, 2).write == Schedule(9, 2).write
-    assert Schedule(10, 2).write == Schedule(9, 2).write + 1
+    assert Schedule(1, 2).write == Schedule(10, 2).write
+    assert Schedule(11, 2).write == Schedule(10, 2).write + 1
     assert Schedule(1, 3).write == Schedule(1, 2).write + 1
