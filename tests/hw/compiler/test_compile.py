@@ -190,9 +190,9 @@ REFUSED = {
     "depthwise": (
         4,
         4,
-        lambda net: net.dw("dw", net.pw("pw", net.stem(4), 20)),
+        lambda net: net.dw("dw", net.pw("pw", net.stem(4), 68)),
         TOY.with_(name="few", param_rows=4),
-        f"layer dw: 20 channels exceed param_rows = 4 of configuration few; {LARGER}",
+        f"layer dw: 68 channels exceed param_rows = 4 of configuration few; {LARGER}",
     ),
     "depthwise weights": (
         4,
