@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
-from hw.control.descriptor import Buffer, Opcode
+from hw.control.descriptor import Opcode
 from quant.artifact import Artifact
 from quant.layer import Layer
 from sim.bench import assemble
@@ -56,11 +56,13 @@ def _attention(
     pixels = int(np.prod(layer.output_shape[1:], dtype=int))
     shapes = {"z": (heads, dim, dim), "ksum": (heads, dim), "code": (heads, pixels)}
     found = {part: (np.full(shape, UNWRITTEN, np.int64), np.full(shape, -1, np.int64)) for part, shape in shapes.items()}
-    z = iter(records[(records["dst"] == Buffer.Z.value) & (records["row_sum"] == 0)])
-    ksum = iter(records[(records["dst"] == Buffer.Z.value) & (records["row_sum"] != 0)])
-    codes = iter(records[records["dst"] == Buffer.DIV.value])
+    summing = [task for task in tasks if task.opcode is Opcode.KTV]
+    dividing = [task for task in tasks if task.opcode is Opcode.DIV]
+    sums = records[records["dst"] == summing[0].get("dst")]
+    z, ksum = iter(sums[sums["row_sum"] == 0]), iter(sums[sums["row_sum"] != 0])
+    codes = iter(records[records["dst"] == dividing[0].get("dst")])
     first = 0
-    for task in (task for task in tasks if task.opcode is Opcode.KTV):
+    for task in summing:
         count = task.get("heads")
         for _ in range(count * groups * groups):
             if (record := next(z, None)) is not None:

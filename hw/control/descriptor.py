@@ -137,7 +137,7 @@ def pack(values: Mapping[str, object]) -> bytes:
     for name, _, _ in FIELDS:
         width = DESCRIPTOR[name].width
         raw = MAGIC if name == "magic" else values.get(name, 0)
-        value = int(raw.value if isinstance(raw, py_enum.Enum) else raw)  # type: ignore[call-overload]
+        value = int(raw.value if isinstance(raw, py_enum.Enum) else raw)
         if not -(1 << (width - 1)) <= value < (1 << width):
             raise InternalError(f"descriptor field {name} is {value}, and has {width} bits")
         word |= (value & ((1 << width) - 1)) << position

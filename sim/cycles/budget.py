@@ -77,7 +77,7 @@ def steps(program: Program, prediction: Prediction) -> list[Step]:
 
 
 def _budget(tasks: tuple[Task, ...], config: AcceleratorConfig) -> int:
-    work = {opcode: sum(_work(task, config) for task in tasks if task.opcode is opcode) for opcode in {task.opcode for task in tasks}}
+    work: dict[object, int] = {opcode: sum(_work(task, config) for task in tasks if task.opcode is opcode) for opcode in {task.opcode for task in tasks}}
     opcodes = set(work)
     if Opcode.LN in opcodes or Opcode.POOL in opcodes:
         # Beside other work in steady state: LayerNorm streams a vector, pooling sums what post-processing writes.
