@@ -1,7 +1,7 @@
 """The activation buffers: skewed banks that read any L consecutive pixels and write any Lp x Lc block in one cycle."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.hdl import ShapeLike
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import ShapeLike, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -109,6 +109,7 @@ class ActBuffer(wiring.Component):
             payload1.eq(payload),
             first_row.eq(payload.base + (payload.cg >> wide_bits) * payload.rows),
         ]
+        multiples = _multiples(m, payload.rows, (lanes + self.wide - 2) // self.wide, "write")
         # Step 2: every slot's row and sub-buffer.
         slot = data.StructLayout({"mask": 1, "row": address, "sub": max(1, wide_bits), "word": payload.words.shape().elem_shape.size})
         slots = Signal(data.ArrayLayout(slot, lanes))
@@ -125,7 +126,7 @@ class ActBuffer(wiring.Component):
             m.d.comb += group.eq(payload1.cg[:wide_bits] + channel)
             m.d.sync += [
                 slots[i].mask.eq(valid1 & payload1.mask[i]),
-                slots[i].row.eq(first_row + (group >> wide_bits) * payload1.rows + (payload1.px >> bits) + ((low + pixel) >> bits)),
+                slots[i].row.eq(first_row + multiples[group >> wide_bits] + (payload1.px >> bits) + ((low + pixel) >> bits)),
                 slots[i].sub.eq(group[:wide_bits] if wide_bits else 0),
                 slots[i].word.eq(payload1.words[i]),
             ]
@@ -159,8 +160,9 @@ class ActBuffer(wiring.Component):
         groups = (read.cg, read.cg2)
         m.d.comb += low.eq(read.px[:bits] if bits else 0)
         m.d.sync += [low1.eq(low), pick.eq(read.pick2)]
-        skew1, spread1, rows1 = Signal(SPLIT_BITS), Signal(SPLIT_BITS), Signal(ROW_BITS)
-        m.d.sync += [skew1.eq(read.skew), spread1.eq(read.spread), rows1.eq(read.rows)]
+        skew1, spread1 = Signal(SPLIT_BITS), Signal(SPLIT_BITS)
+        m.d.sync += [skew1.eq(read.skew), spread1.eq(read.spread)]
+        multiples = _multiples(m, read.rows, lanes - 1 if self.wide == 1 else 0, "read")
         for n in range(len(rows_of)):
             # Only the part of the group above the sub-buffer index is common; the index itself is added below.
             m.d.sync += skewed[n].eq(read.px + (((groups[n] >> wide_bits) << wide_bits) << read.skew))
@@ -186,7 +188,7 @@ class ActBuffer(wiring.Component):
                         for spread in range(bits + 1):
                             with m.Case(spread):
                                 m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits - spread))]
-                m.d.sync += bank_row.eq(chosen_row + channel * rows1 + ((low1 + pixel) >> bits))
+                m.d.sync += bank_row.eq(chosen_row + multiples[channel] + ((low1 + pixel) >> bits))
                 # Step 3: the memory; step 4: its output register.
                 word = Signal(port.data.shape(), name=f"word_{c}_{b}")
                 m.d.comb += [port.addr.eq(bank_row), port.en.eq(1)]
@@ -195,6 +197,20 @@ class ActBuffer(wiring.Component):
             # Steps 5 and 6: pixel px to lane 0.
             m.d.comb += rotator.amount.eq(delayed(m, amount, 2, f"amount_{c}"))
             m.d.comb += read.data[c].eq(Cat(rotator.o[i] for i in range(lanes)))
+
+
+def _multiples(m: Module, rows: Value, most: int, name: str) -> Array:
+    """``0 .. most`` times ``rows``, registered: sums that all lanes share, where each would need a multiplier."""
+    now, registered = [Const(0, 1)], [Const(0, 1)]
+    for factor in range(1, most + 1):
+        shape = range(factor * ((1 << ROW_BITS) - 1) + 1)
+        product = Signal(shape, name=f"{name}_rows_{factor}")
+        late = Signal(shape, name=f"{name}_rows_{factor}_1", reset_less=True)
+        m.d.comb += product.eq((now[factor // 2] << 1) + (rows if factor % 2 else 0))
+        m.d.sync += late.eq(product)
+        now.append(product)
+        registered.append(late)
+    return Array(registered)
 
 
 __all__ = ["ActBuffer", "WideReadSignature"]
