@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 
+#: How often STATUS is read before a start while transfers of the run before are still under way.
+PATIENCE = 10_000
+
+
 class BusError(Exception):
-    """A register did not answer, or answered with an error."""
+    """A register did not answer, or answered with an error, or the accelerator never became ready for a run."""
 
 
 class Bus(Protocol):
@@ -72,6 +76,9 @@ class Driver:
     ) -> dict[str, int]:
         """Run a program once and wait for its end.
 
+        A run that was given up may leave transfers that the bus still owes; a start is ignored until they are over, and so
+        they are waited for first.
+
         Parameters
         ----------
         program, weights, picture, output
@@ -86,7 +93,14 @@ class Driver:
         dict
             ``irq``, the fields of STATUS and of ERROR (``error_code``, ``error_index``), and every counter by its name in
             lower case.
+
+        Raises
+        ------
+        BusError
+            STATUS.busy does not fall: the memory owes the run before an answer, and only a reset helps.
         """
+        if all(self.fields("STATUS")["busy"] for _ in range(PATIENCE)):
+            raise BusError("the accelerator stays busy with the run before; reset it")
         places = {"PROGRAM_ADDR": program, "WEIGHTS_ADDR": weights, "INPUT_ADDR": picture, "OUTPUT_ADDR": output}
         for name, address in places.items():
             self.write_address(name, address)

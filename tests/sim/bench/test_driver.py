@@ -4,7 +4,7 @@ import pytest
 
 from hw.config import TOY
 from hw.control.register_map import to_dict
-from sim.bench.driver import Driver
+from sim.bench.driver import PATIENCE, BusError, Driver
 
 MAP = to_dict(TOY)
 
@@ -52,3 +52,32 @@ def test_the_report_has_status_error_and_counters(irq):
     assert report["mat_busy"] == 1234
     assert {"cycles", "rmac_busy", "load_busy", "store_busy", "weight_beats_read"} <= set(report)
     assert "WATCHDOG" not in dict(bus.log)
+
+
+class Busy(Memory):
+    """An accelerator whose last run still has transfers under way."""
+
+    def __init__(self, reads):
+        super().__init__()
+        self.left = reads
+
+    def read(self, offset):
+        if offset != MAP["STATUS"]["offset"]:
+            return super().read(offset)
+        self.left -= 1
+        return int(self.left >= 0)
+
+
+def test_a_start_waits_for_the_transfers_of_the_run_before():
+    bus = Busy(5)
+    Driver(bus, MAP).run(**ARGUMENTS)
+    # Five reads that say busy, the one that does not, and that of the report.
+    assert bus.left == -2
+    assert ("CTRL", 0b101) in bus.log
+
+
+def test_an_accelerator_that_stays_busy_is_never_started():
+    bus = Busy(PATIENCE)
+    with pytest.raises(BusError, match=r"^the accelerator stays busy with the run before; reset it$"):
+        Driver(bus, MAP).run(**ARGUMENTS)
+    assert bus.log == []
