@@ -210,6 +210,7 @@ def test_other_sizes_of_the_array(config):
     check(net, config)
 
 
+@pytest.mark.full
 def test_heads_that_fill_the_wide_array():
     net = NetworkBuilder(20, 4, 6)
     net.head(net.pw("pw2", net.dw("dw", net.stem(20), stride=2), 9), 70, 11, 10)
