@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-
 #: How often STATUS is read before a start while transfers of the run before are still under way.
 PATIENCE = 10_000
 
