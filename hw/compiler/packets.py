@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hw.config import AcceleratorConfig
+from hw.io.stream_decoder import MAGIC, Kind
 from quant.layer import Layer
 
 Int8Array = npt.NDArray[np.int8]
-#: First two bytes of a packet's header.
-MAGIC = 0x5754
 #: Kinds of a packet, for each engine.
-WEIGHTS = {"mat": 0, "rmac": 1}
-PARAMS = {"mat": 2, "rmac": 3}
+WEIGHTS = {"mat": Kind.MAT_WEIGHTS, "rmac": Kind.RMAC_WEIGHTS}
+PARAMS = {"mat": Kind.MAT_PARAMS, "rmac": Kind.RMAC_PARAMS}
 #: One channel's post-processing parameters in DRAM.
 RECORD = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("shift", "u1"), ("spare", "u1"), ("three", "<u2"), ("zero", "<i2"), ("spare2", "<u4")])
 
