@@ -143,7 +143,7 @@ def test_answers_with_an_error_are_followed_by_good_runs(dram, logits, where, of
 def test_addresses_outside_the_memory(dram, logits):
     good = dram.add()
     far = 1 << 36
-    cases = {"program": ErrorCode.AXI_READ, "weights": ErrorCode.AXI_READ, "picture": ErrorCode.AXI_READ, "output": ErrorCode.AXI_WRITE}
+    cases = dict.fromkeys(("program", "weights", "picture"), ErrorCode.AXI_READ) | {"output": ErrorCode.AXI_WRITE}
     copies = [copy for name in cases for copy in (good.changed(**{name: far}), good)]
     run = dram.run(*copies)
     check(dram, run, copies, [code for cause in cases.values() for code in (cause, ErrorCode.NONE)], logits)
