@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
+from hw.cost import Resources
 from hw.engines.mat import MatEngine, RingReadSignature
 from hw.engines.rmac import RMacEngine
 from hw.interfaces import LOGIT_BITS, POST_TASK, ReadSignature, write_layout
@@ -74,6 +75,25 @@ class Core(wiring.Component):
 
     #: Cycles from a read of the O buffer to its data.
     store_latency = ActBuffer.read_latency
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> dict[str, Resources]:
+        """What each part costs."""
+        weights = RowRing.resources(config.l, weight_word(config), config.weight_rows)
+        params = RowRing.resources(config.l, param_word(config), config.param_rows)
+        return {
+            "MAT engine": MatEngine.resources(config),
+            "R-MAC engine": RMacEngine.resources(config),
+            "post-processing": PostProcessor.resources(config),
+            "weight rings": weights * 2,
+            "parameter rings": params * 2,
+            "Z buffer": ZBuffer.resources(config),
+            "X buffer": ActBuffer.resources(config, config.x_rows),
+            "Y buffer": ActBuffer.resources(config, config.y_rows),
+            "D buffer": ActBuffer.resources(config, config.d_rows),
+            "H buffer": ActBuffer.resources(config, config.h_rows // config.wide, config.wide),
+            "O buffer": ActBuffer.resources(config, config.o_rows, element=signed(LOGIT_BITS)),
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

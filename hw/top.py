@@ -11,7 +11,9 @@ from hw.axi.signature import AxiLite, AxiRead, AxiWrite
 from hw.config import AcceleratorConfig
 from hw.control.control_unit import ControlUnit
 from hw.control.descriptor import DESCRIPTOR, Unit
+from hw.control.fetch import DescriptorFetch
 from hw.core import TRACES, Core
+from hw.cost import Resources
 from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import WeightDecoder
@@ -61,6 +63,17 @@ class Accelerator(wiring.Component):
             "trace_busy": Out(len(Unit)),
             "trace_stalls": Out(5),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> dict[str, Resources]:
+        """What each part costs."""
+        return {
+            **Core.resources(config),
+            "weight prefetch": LinearReader.resources(config, WEIGHT_BURSTS * config.axi_burst),
+            "loader": Loader.resources(config),
+            "store": Store.resources(config, Core.store_latency),
+            "program fetch": DescriptorFetch.resources(config),
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

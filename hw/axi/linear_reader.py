@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from hw.axi.signature import BOUNDARY, AxiRead, Burst, Response
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, buffered_fifo
 from triovit.errors import InternalError
 
 #: Bits of a count of beats.
@@ -62,6 +63,11 @@ class LinearReader(wiring.Component):
             "cancel": In(1),
             "axi": Out(AxiRead(config)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig, fifo_depth: int | None = None) -> Resources:
+        """The FIFO."""
+        return buffered_fifo(8 * config.beat_bytes, 4 * config.axi_burst if fifo_depth is None else fifo_depth)
 
     def elaborate(self, platform: object) -> Module:
         """A burst planner and a FIFO with credits."""

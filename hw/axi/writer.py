@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from hw.axi.signature import BOUNDARY, AxiWrite, Burst, Response
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, buffered_fifo
 from triovit.errors import InternalError
 
 
@@ -64,6 +65,11 @@ class LinearWriter(wiring.Component):
             "cancel": In(1),
             "axi": Out(AxiWrite(config)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig, fifo_depth: int | None = None) -> Resources:
+        """The FIFO."""
+        return buffered_fifo(8 * config.beat_bytes, 2 * config.axi_burst if fifo_depth is None else fifo_depth)
 
     def elaborate(self, platform: object) -> Module:
         """A FIFO, a burst planner, and a count of missing responses."""

@@ -10,6 +10,7 @@ from hw.axi.signature import AxiRead
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
 from hw.control.register_map import INDEX_BITS
+from hw.cost import Resources
 
 
 class DescriptorFetch(wiring.Component):
@@ -43,6 +44,11 @@ class DescriptorFetch(wiring.Component):
             "cancel": In(1),
             "axi": Out(AxiRead(config)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The reader."""
+        return LinearReader.resources(config, max(config.axi_burst, config.descriptor_beats))
 
     def elaborate(self, platform: object) -> Module:
         """A reader, and a register that collects the beats of a descriptor."""

@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.cost import Resources
 from hw.delay import delayed
 from quant.contract import ACC_BITS, ACT_BITS, WEIGHT_BITS
 
@@ -63,6 +64,11 @@ class MacBlock(wiring.Component):
     def tree_latency(self) -> int:
         """Cycles from operands to their sum in ``acc``: operand, product, tree, accumulator registers."""
         return 3 + exact_log2(self.inputs)
+
+    @staticmethod
+    def resources(lanes: int, inputs: int) -> Resources:
+        """A DSP slice a multiplier, which also accumulates where each has its own sum."""
+        return Resources(dsp=lanes * inputs)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

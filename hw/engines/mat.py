@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
+from hw.cost import Resources
 from hw.delay import delayed
 from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
@@ -148,6 +149,12 @@ class MatEngine(wiring.Component):
             "stall_results": Out(1),
             "stall_progress": Out(1),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The array, LayerNorm and the queue."""
+        array = MacBlock.resources(config.n, config.m) * config.l
+        return array + LayerNormCore.resources(config) + ResultQueue.resources(config)
 
     #: Cycles from a ring's read request to its row.
     RING_LATENCY = 2

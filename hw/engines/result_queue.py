@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, buffered_fifo
 from hw.interfaces import result_layout
 
 
@@ -42,6 +43,11 @@ class ResultQueue(wiring.Component):
             "idle": Out(1),
             "o": Out(stream.Signature(layout)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The queue."""
+        return buffered_fifo(result_layout(config), config.result_depth)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Opcode
+from hw.cost import Resources
 from hw.delay import delayed
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
@@ -68,6 +69,11 @@ class RMacEngine(wiring.Component):
             "stall_weights": Out(1),
             "stall_results": Out(1),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The array and the queue; row sums are adders."""
+        return MacBlock.resources(config.t, config.s) * config.l + ResultQueue.resources(config)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -11,6 +11,7 @@ from hw.axi.signature import AxiRead
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
 from hw.control.dispatch import TaskSignature
+from hw.cost import Resources, ram
 from hw.interfaces import PIXEL_BITS, write_layout
 from hw.io.gearbox import CHANNELS, PAIR_BYTES, PixelGearbox
 from quant.contract import ACT_BITS
@@ -70,6 +71,12 @@ class Loader(wiring.Component):
             "reading": Out(1),
             "beat": Out(1),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The reader, the line buffer, and two multipliers for the number of beats."""
+        pairs = 1 << ceil_log2(config.max_picture_width // 2)
+        return LinearReader.resources(config) + ram(8 * PAIR_BYTES, pairs) * (2 * LINES) + Resources(dsp=2)
 
     def elaborate(self, platform: object) -> Module:
         """Reader, gearbox, line buffer (filling side and unfolding side), and the writes."""

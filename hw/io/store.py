@@ -10,6 +10,7 @@ from hw.axi.writer import LinearWriter
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
 from hw.control.dispatch import TaskSignature
+from hw.cost import Resources, buffered_fifo
 from hw.delay import delayed
 from hw.interfaces import GROUP_BITS, LOGIT_BITS, PIXEL_BITS, ReadSignature, words
 
@@ -47,8 +48,7 @@ class Store(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self._config, self._latency = config, read_latency
-        #: Beats of a row.
-        self.row_beats = config.l * config.m * LOGIT_BITS // (8 * config.beat_bytes)
+        self.row_beats = self._row_beats(config)
         super().__init__({
             "unit": In(TaskSignature()),
             "address": In(config.axi_address_bits),
@@ -59,6 +59,22 @@ class Store(wiring.Component):
             "writing": Out(1),
             "beat": Out(1),
         })
+
+    @staticmethod
+    def _row_beats(config: AcceleratorConfig) -> int:
+        """Beats of a row."""
+        return config.l * config.m * LOGIT_BITS // (8 * config.beat_bytes)
+
+    @classmethod
+    def _depth(cls, config: AcceleratorConfig, read_latency: int) -> int:
+        """Rows that cover the way there and back at a row every ``row_beats`` cycles: the buffer, the FIFO and the credit."""
+        return 1 + -(-(read_latency + 4) // cls._row_beats(config))
+
+    @classmethod
+    def resources(cls, config: AcceleratorConfig, read_latency: int) -> Resources:
+        """The writer and the FIFO of rows, each with its mark of the last."""
+        row = config.l * config.m * LOGIT_BITS + 1
+        return LinearWriter.resources(config) + buffered_fifo(row, cls._depth(config, read_latency))
 
     def elaborate(self, platform: object) -> Module:
         """Read requests with credits, a FIFO of rows, and rows cut into beats."""
@@ -88,8 +104,7 @@ class Store(wiring.Component):
                 m.next = "IDLE"
             m.d.comb += self.unit.busy.eq(~fsm.ongoing("IDLE"))
 
-        # Rows that cover the way there and back at a row every ``row_beats`` cycles: the buffer, the FIFO and the credit.
-        depth = 1 + -(-(self._latency + 4) // self.row_beats)
+        depth = self._depth(config, self._latency)
         row = data.StructLayout({"words": words(config, signed(LOGIT_BITS)), "last": 1})
         m.submodules.rows = rows = SyncFIFOBuffered(width=row.size, depth=depth)
         credits = Signal(range(depth + 1), init=depth)

@@ -1,12 +1,13 @@
 """The activation buffers: skewed banks that read any L consecutive pixels and write any Lp x Lc block in one cycle."""
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.hdl import ShapeLike, Value
+from amaranth.hdl import Shape, ShapeLike, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
+from hw.cost import DSP_PRODUCT_BITS, Resources, ram
 from hw.delay import delayed
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
 from hw.memory.rotate import Rotator
@@ -83,6 +84,13 @@ class ActBuffer(wiring.Component):
             "read": In(WideReadSignature(config, wide, element)),
             "write": In(WriteSignature(config, element)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = signed(ACT_BITS)) -> Resources:
+        """The banks, and a multiplier for each channel group addressed: one written, one or two read."""
+        addresses = 2 if wide == 1 else 3
+        banks = ram(unsigned(config.m * Shape.cast(element).width), rows) * (config.l * wide)
+        return banks + Resources(dsp=addresses if ceil_log2(rows) >= DSP_PRODUCT_BITS else 0)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

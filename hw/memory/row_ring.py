@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.cost import Resources, ram
 from triovit.errors import InternalError
 
 
@@ -61,6 +62,11 @@ class RowRing(wiring.Component):
             "free": In(range(depth + 1)),
             "clear": In(1),
         })
+
+    @staticmethod
+    def resources(banks: int, word: object, depth: int) -> Resources:
+        """A memory a bank."""
+        return ram(word, depth) * banks
 
     def elaborate(self, platform: object) -> Module:
         """Pointers, the write register and one memory a bank."""

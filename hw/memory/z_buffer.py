@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, ram
 from quant.contract import ACT_BITS
 
 
@@ -48,6 +49,13 @@ class ZBuffer(wiring.Component):
             "z": Out(z_layout(config)),
             "ksum": Out(data.ArrayLayout(signed(ACT_BITS), size)),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """A memory for each group of V's channels, and that of Ks."""
+        word = config.m * ACT_BITS
+        squares = ram(unsigned(config.m * word), config.z_rows) * config.max_groups
+        return squares + ram(unsigned(word), config.z_rows)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

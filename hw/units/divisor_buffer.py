@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, ram
 from hw.interfaces import SPLIT_BITS
 from hw.delay import delayed
 from quant.contract import CODE_BITS
@@ -47,6 +48,11 @@ class DivisorBuffer(wiring.Component):
             "read_split": In(SPLIT_BITS),
             "read_codes": Out(codes),
         })
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """The codes."""
+        return ram(unsigned(config.l * CODE_BITS), config.divisor_rows)
 
     def elaborate(self, platform: object) -> Module:
         """One memory, and a multiplexer a slot."""

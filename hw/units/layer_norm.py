@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
+from hw.cost import Resources
 from hw.delay import delayed
 from hw.units.isqrt import IntegerSquareRoot
 from hw.units.reciprocal import Reciprocal
@@ -99,6 +100,11 @@ class LayerNormCore(wiring.Component):
     def finish_cycles(self) -> int:
         """Cycles from ``finish`` to ``ready``."""
         return self._SUM_CYCLES + self._VARIANCE_CYCLES + self._isqrt.cycles + self._reciprocal.cycles + 1
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """Five a channel: square, centring, gamma, and two for the wide product; four for the variance."""
+        return Resources(dsp=5 * config.m + 4)
 
     def elaborate(self, platform: object) -> Module:
         """Both passes and what lies between them."""

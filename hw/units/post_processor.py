@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Act, Buffer
+from hw.cost import Resources
 from hw.interfaces import (
     GROUP_BITS,
     LOGIT_BITS,
@@ -246,6 +247,12 @@ class PostProcessor(wiring.Component):
     def latency(self) -> int:
         """Cycles from taking a result to writing it."""
         return self.schedule.write
+
+    @staticmethod
+    def resources(config: AcceleratorConfig) -> Resources:
+        """A requantizer and a second step a lane, the divisor buffer and the multiplier of its address."""
+        lane = Requantizer.resources() + SecondStep.resources()
+        return lane * (config.l * config.m) + DivisorBuffer.resources(config) + Resources(dsp=1)
 
     def elaborate(self, platform: object) -> Module:
         """The arbiter, the line of what accompanies a result, and the values' pipeline."""

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.cost import Resources
 from hw.delay import delayed
 from hw.units.rounding import RoundingShift
 from quant.contract import ACC_BITS, CODE_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX
@@ -48,6 +49,11 @@ class Requantizer(wiring.Component):
             "code": In(CODE_BITS),
             "t": Out(signed(PRE_BITS)),
         })
+
+    @staticmethod
+    def resources() -> Resources:
+        """Its multiplier, which takes operands of 27 bits."""
+        return Resources(dsp=1)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.control.descriptor import DESCRIPTOR, Act
+from hw.cost import Resources
 from hw.delay import delayed
 from hw.units.rounding import RoundingShift, saturated
 from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS, ZERO_BITS
@@ -67,6 +68,11 @@ class SecondStep(wiring.Component):
             "q": Out(signed(ACT_BITS)),
             "t_out": Out(signed(PRE_BITS)),
         })
+
+    @staticmethod
+    def resources() -> Resources:
+        """Its multiplier."""
+        return Resources(dsp=1)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""
