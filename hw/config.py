@@ -33,7 +33,8 @@ class AcceleratorConfig:
     s: int
     #: Blocks; also the banks of every activation buffer.
     l: int  # noqa: E741 - the paper's letter
-    #: Rows of the activation buffers. H holds what the R-MAC engine reads, D what it feeds to MAT, X and Y the trunk, O the results.
+    #: Rows of the activation buffers. H holds what the R-MAC engine reads, D what it feeds to MAT, X and Y the trunk, O the
+    #: results.
     h_rows: int
     d_rows: int
     x_rows: int
@@ -61,13 +62,31 @@ class AcceleratorConfig:
     watchdog: int = 1 << 20
 
     def __post_init__(self) -> None:
-        for field in ("n", "m", "t", "s", "l", "weight_rows", "param_rows", "max_dim", "z_rows", "divisor_rows", "result_depth", "axi_burst"):
+        for field in (
+            "n",
+            "m",
+            "t",
+            "s",
+            "l",
+            "weight_rows",
+            "param_rows",
+            "max_dim",
+            "z_rows",
+            "divisor_rows",
+            "result_depth",
+            "axi_burst",
+        ):
             if not _is_power_of_two(getattr(self, field)):
                 raise UserError(f"configuration {self.name}: {field} is {getattr(self, field)}, and must be a power of two")
         if self.m != self.s:
-            raise UserError(f"configuration {self.name}: m is {self.m} and s is {self.s}, and must be equal: both engines eat the same words")
+            raise UserError(
+                f"configuration {self.name}: m is {self.m} and s is {self.s}, and must be equal: both engines eat the same words"
+            )
         if self.n != self.m or self.t != self.m:
-            raise UserError(f"configuration {self.name}: n, t and m must be equal (a block's lanes fill one word); got {self.n}, {self.t}, {self.m}")
+            raise UserError(
+                f"configuration {self.name}: n, t and m must be equal (a block's lanes fill one word); got {self.n}, "
+                f"{self.t}, {self.m}"
+            )
         if self.l % self.m:
             raise UserError(f"configuration {self.name}: l is {self.l}, and must be a multiple of m = {self.m}")
         if not 4 <= self.m <= 8:
@@ -114,14 +133,44 @@ class AcceleratorConfig:
 
 #: Simulates in seconds; the built-in network fits it.
 TOY = AcceleratorConfig(
-    name="toy", n=4, m=4, t=4, s=4, l=4, h_rows=2048, d_rows=2048, x_rows=1024, y_rows=1024, o_rows=64,
-    weight_rows=512, param_rows=64, max_dim=8, z_rows=64, divisor_rows=64, max_picture_width=64,
+    name="toy",
+    n=4,
+    m=4,
+    t=4,
+    s=4,
+    l=4,
+    h_rows=2048,
+    d_rows=2048,
+    x_rows=1024,
+    y_rows=1024,
+    o_rows=64,
+    weight_rows=512,
+    param_rows=64,
+    max_dim=8,
+    z_rows=64,
+    divisor_rows=64,
+    max_picture_width=64,
 )
 
 #: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM.
 ZCU102 = AcceleratorConfig(
-    name="zcu102", n=8, m=8, t=8, s=8, l=16, h_rows=6656, d_rows=3328, x_rows=1664, y_rows=1664, o_rows=128,
-    weight_rows=512, param_rows=64, max_dim=32, z_rows=128, divisor_rows=1024, max_picture_width=512,
+    name="zcu102",
+    n=8,
+    m=8,
+    t=8,
+    s=8,
+    l=16,
+    h_rows=6656,
+    d_rows=3328,
+    x_rows=1664,
+    y_rows=1664,
+    o_rows=128,
+    weight_rows=512,
+    param_rows=64,
+    max_dim=32,
+    z_rows=128,
+    divisor_rows=1024,
+    max_picture_width=512,
 )
 
 CONFIGURATIONS = {config.name: config for config in (TOY, ZCU102)}

@@ -48,30 +48,34 @@ class Core(wiring.Component):
         self.config = config
         weight_stream = stream.Signature(row_write_layout(weight_word(config), config.l))
         param_stream = stream.Signature(row_write_layout(param_word(config), config.l))
-        self.post = PostProcessor(config, ActBuffer.read_latency, param_latency=RowRing.latency, buffer_write_latency=ActBuffer.write_latency)
+        self.post = PostProcessor(
+            config, ActBuffer.read_latency, param_latency=RowRing.latency, buffer_write_latency=ActBuffer.write_latency
+        )
         traces = {f"trace_{name}": Out(getattr(self.post, f"trace_{name}").shape()) for name in TRACES}
-        super().__init__({
-            "mat_start": In(1),
-            "rmac_start": In(1),
-            "task": In(DESCRIPTOR),
-            "mat_busy": Out(1),
-            "rmac_busy": Out(1),
-            "mat_weights": In(weight_stream),
-            "rmac_weights": In(weight_stream),
-            "mat_params": In(param_stream),
-            "rmac_params": In(param_stream),
-            "load_valid": In(1),
-            "load": In(write_layout(config)),
-            "load_ready": Out(1),
-            "store": In(ReadSignature(config, signed(LOGIT_BITS))),
-            "written": Out(1),
-            "stall_mat_weights": Out(1),
-            "stall_mat_results": Out(1),
-            "stall_mat_progress": Out(1),
-            "stall_rmac_weights": Out(1),
-            "stall_rmac_results": Out(1),
-            **traces,
-        })
+        super().__init__(
+            {
+                "mat_start": In(1),
+                "rmac_start": In(1),
+                "task": In(DESCRIPTOR),
+                "mat_busy": Out(1),
+                "rmac_busy": Out(1),
+                "mat_weights": In(weight_stream),
+                "rmac_weights": In(weight_stream),
+                "mat_params": In(param_stream),
+                "rmac_params": In(param_stream),
+                "load_valid": In(1),
+                "load": In(write_layout(config)),
+                "load_ready": Out(1),
+                "store": In(ReadSignature(config, signed(LOGIT_BITS))),
+                "written": Out(1),
+                "stall_mat_weights": Out(1),
+                "stall_mat_results": Out(1),
+                "stall_mat_progress": Out(1),
+                "stall_rmac_weights": Out(1),
+                "stall_rmac_results": Out(1),
+                **traces,
+            }
+        )
 
     #: Cycles from a read of the O buffer to its data.
     store_latency = ActBuffer.read_latency
@@ -96,6 +100,7 @@ class Core(wiring.Component):
         }
 
     def elaborate(self, platform: object) -> Module:
+        """Parts, then rings, then buffers."""
         m = Module()
         config = self.config
         m.submodules.post = post = self.post
@@ -148,12 +153,19 @@ class Core(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, f"{name}_weights")), ring.i)
             use: RingReadSignature = engine.weights
             m.d.comb += [
-                ring.en.eq(use.en), ring.offset.eq(use.offset), use.row.eq(ring.row), use.filled.eq(ring.filled), ring.free.eq(use.free),
+                ring.en.eq(use.en),
+                ring.offset.eq(use.offset),
+                use.row.eq(ring.row),
+                use.filled.eq(ring.filled),
+                ring.free.eq(use.free),
             ]
             m.submodules[f"{name}_param_ring"] = ring = RowRing(config.l, param_word(config), config.param_rows)
             wiring.connect(m, wiring.flipped(getattr(self, f"{name}_params")), ring.i)
             m.d.comb += [
-                ring.en.eq(params.en), ring.offset.eq(params.offset), params.row.eq(ring.row), engine.params_filled.eq(ring.filled),
+                ring.en.eq(params.en),
+                ring.offset.eq(params.offset),
+                params.row.eq(ring.row),
+                engine.params_filled.eq(ring.filled),
                 ring.free.eq(engine.params_free),
             ]
 
@@ -208,9 +220,10 @@ class Core(wiring.Component):
         m.d.comb += self.store.data.eq(o.read.data[0])
 
 
-def _read_from(m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other: wiring.FlippedInterface, choose_one: Signal) -> None:
+def _read_from(
+    m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other: wiring.FlippedInterface, choose_one: Signal
+) -> None:
     """Connect a buffer's read port to ``one`` reader while ``choose_one``, else to the ``other``."""
     for name in ("valid", "px", "cg", "base", "rows", "skew", "spread"):
         mine, theirs = getattr(one, name), getattr(other, name)
         m.d.comb += getattr(buffer.read, name).eq(mine if one is other else Mux(choose_one, mine, theirs))
-

@@ -50,7 +50,8 @@ def manifest(artifact: Artifact, program: Program, hashes: Mapping[str, str], pr
             "picture_bytes": program.picture_bytes,
             "output_bytes": program.output_bytes,
             "tasks": [
-                {"layer": task.layer, "opcode": task.opcode.name, "joint": task.joint, "beats": task.beats(program.config)} for task in program.tasks
+                {"layer": task.layer, "opcode": task.opcode.name, "joint": task.joint, "beats": task.beats(program.config)}
+                for task in program.tasks
             ],
         },
         "predicted": dict(predict(program)) if predict is not None else None,

@@ -22,13 +22,15 @@ def words(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data
 
 
 #: Post-processing parameters of one channel (integer contract, section 3).
-PARAM = data.StructLayout({
-    "bias": signed(ACC_BITS),
-    "mult": MULT_BITS,
-    "shift": ceil_log2(SHIFT_MAX + 1),
-    "three": THREE_BITS,
-    "zero": signed(ZERO_BITS),
-})
+PARAM = data.StructLayout(
+    {
+        "bias": signed(ACC_BITS),
+        "mult": MULT_BITS,
+        "shift": ceil_log2(SHIFT_MAX + 1),
+        "three": THREE_BITS,
+        "zero": signed(ZERO_BITS),
+    }
+)
 
 
 class ReadSignature(wiring.Signature):
@@ -39,40 +41,49 @@ class ReadSignature(wiring.Signature):
     valid : Out(1)
         A request. There is no back-pressure: a port has one user at a time.
     px : Out(signed(PIXEL_BITS + 2))
-        Pixel of lane 0; lane ``i`` answers with pixel ``px + i``. What lies outside the tensor reads as some other word, which the reader masks.
+        Pixel of lane 0; lane ``i`` answers with pixel ``px + i``. What lies outside the tensor reads as some other word, which
+        the reader masks.
     cg, base, rows, skew : Out
         Channel group, first row of the tensor, rows of a channel group, log2 of the bank skew.
     spread : Out(SPLIT_BITS)
-        log2 of the channel slots, 0 for all lanes in one channel group. Otherwise lane ``i`` answers with pixel ``px + i mod lp`` of channel group
+        log2 of the channel slots, 0 for all lanes in one channel group. Otherwise lane ``i`` answers with pixel ``px + i mod
+        lp`` of channel group
         ``cg + i div lp``, ``lp = l >> spread``, and the tensor's skew must be ``lp``: what one write wrote, one read reads.
     data : In(words)
         ``l`` words, ``latency`` cycles after ``valid``.
     """
 
     def __init__(self, config: AcceleratorConfig, element: object = signed(ACT_BITS)):
-        super().__init__({
-            "valid": Out(1),
-            "px": Out(signed(PIXEL_BITS + 2)),
-            "cg": Out(GROUP_BITS),
-            "base": Out(ROW_BITS),
-            "rows": Out(ROW_BITS),
-            "skew": Out(SPLIT_BITS),
-            "spread": Out(SPLIT_BITS),
-            "data": In(words(config, element)),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "px": Out(signed(PIXEL_BITS + 2)),
+                "cg": Out(GROUP_BITS),
+                "base": Out(ROW_BITS),
+                "rows": Out(ROW_BITS),
+                "skew": Out(SPLIT_BITS),
+                "spread": Out(SPLIT_BITS),
+                "data": In(words(config, element)),
+            }
+        )
 
 
 def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.StructLayout:
-    """One write of up to ``l`` words: slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew."""
-    return data.StructLayout({
-        "mask": config.l,
-        "px": PIXEL_BITS,
-        "cg": GROUP_BITS,
-        "split": SPLIT_BITS,
-        "base": ROW_BITS,
-        "rows": ROW_BITS,
-        "words": words(config, element),
-    })
+    """One write of up to ``l`` words.
+
+    Slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew.
+    """
+    return data.StructLayout(
+        {
+            "mask": config.l,
+            "px": PIXEL_BITS,
+            "cg": GROUP_BITS,
+            "split": SPLIT_BITS,
+            "base": ROW_BITS,
+            "rows": ROW_BITS,
+            "words": words(config, element),
+        }
+    )
 
 
 class WriteSignature(wiring.Signature):
@@ -102,34 +113,70 @@ def entry_bits(config: AcceleratorConfig) -> int:
 def result_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What an engine hands to post-processing: ``l`` words of ``m`` accumulators and where they belong.
 
-    ``mask`` marks the slots that hold a result (pixels beyond the end are already off; channel groups beyond ``dst_cg_end`` are not).
-    ``entry`` chooses the parameters, counted from the task's first: a row of the engine's parameter ring; or, for the opcodes in :data:`SHARED`,
+    ``mask`` marks the slots that hold a result (pixels beyond the end are already off; channel groups beyond ``dst_cg_end`` are
+    not).
+    ``entry`` chooses the parameters, counted from the task's first: a row of the engine's parameter ring; or, for the opcodes
+    in :data:`SHARED`,
     a single word of it (``l`` to a row) that all slots share. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
     ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
     """
-    return data.StructLayout({
-        "acc": words(config, signed(ACC_BITS)),
-        "mask": config.l,
-        "px": PIXEL_BITS,
-        "cg": GROUP_BITS,
-        "entry": entry_bits(config),
-        "row_sum": 1,
-        "seg_last": 1,
-        "progress": PIXEL_BITS,
-    })
+    return data.StructLayout(
+        {
+            "acc": words(config, signed(ACC_BITS)),
+            "mask": config.l,
+            "px": PIXEL_BITS,
+            "cg": GROUP_BITS,
+            "entry": entry_bits(config),
+            "row_sum": 1,
+            "seg_last": 1,
+            "progress": PIXEL_BITS,
+        }
+    )
 
 
 #: What post-processing keeps of a task while it runs: descriptor fields by the same names.
 POST_FIELDS = (
-    "opcode", "tag", "dst", "dst_base", "dst_rows", "dst_cg_end", "dst2_on", "dst2", "dst2_base", "lp", "z_row", "tiles",
-    "act", "out_shift", "logits", "res_src", "res_base", "res_skew", "res_mult", "res_zero", "use_code",
+    "opcode",
+    "tag",
+    "dst",
+    "dst_base",
+    "dst_rows",
+    "dst_cg_end",
+    "dst2_on",
+    "dst2",
+    "dst2_base",
+    "lp",
+    "z_row",
+    "tiles",
+    "act",
+    "out_shift",
+    "logits",
+    "res_src",
+    "res_base",
+    "res_skew",
+    "res_mult",
+    "res_zero",
+    "use_code",
 )
-POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in POST_FIELDS})
+POST_TASK = data.StructLayout(
+    {name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in POST_FIELDS}
+)
 
 #: Width of the intermediate ``t`` that logits keep.
 LOGIT_BITS = PRE_BITS
 
 __all__ = [
-    "GROUP_BITS", "LOGIT_BITS", "PARAM", "PIXEL_BITS", "POST_TASK", "ROW_BITS", "SPLIT_BITS", "Buffer", "ReadSignature", "WriteSignature",
-    "result_layout", "words", "write_layout",
+    "GROUP_BITS",
+    "LOGIT_BITS",
+    "PARAM",
+    "PIXEL_BITS",
+    "POST_TASK",
+    "ROW_BITS",
+    "SPLIT_BITS",
+    "Buffer",
+    "ReadSignature",
+    "WriteSignature",
+    "result_layout",
+    "words",
+    "write_layout",
 ]

@@ -44,25 +44,28 @@ class Accelerator(wiring.Component):
     irq : Out(1)
         A run has ended, well or not.
     trace_... : Out
-        What simulations watch: results as they are written, dispatches, which unit is busy, and why an engine waits. Left open on a board.
+        What simulations watch: results as they are written, dispatches, which unit is busy, and why an engine waits. Left open
+        on a board.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         self._core = Core(config)
         traces = {f"trace_{name}": Out(self._core.signature.members[f"trace_{name}"].shape) for name in TRACES}
-        super().__init__({
-            **_ports("s_axi", AxiLite(), flip=True),
-            **_ports("m_axi", AxiRead(config)),
-            **_ports("m_axi", AxiWrite(config)),
-            "irq": Out(1),
-            **traces,
-            "trace_dispatch_valid": Out(1),
-            "trace_dispatch_tag": Out(DESCRIPTOR["tag"].shape),
-            "trace_dispatch_unit": Out(len(Unit)),
-            "trace_busy": Out(len(Unit)),
-            "trace_stalls": Out(5),
-        })
+        super().__init__(
+            {
+                **_ports("s_axi", AxiLite(), flip=True),
+                **_ports("m_axi", AxiRead(config)),
+                **_ports("m_axi", AxiWrite(config)),
+                "irq": Out(1),
+                **traces,
+                "trace_dispatch_valid": Out(1),
+                "trace_dispatch_tag": Out(DESCRIPTOR["tag"].shape),
+                "trace_dispatch_unit": Out(len(Unit)),
+                "trace_busy": Out(len(Unit)),
+                "trace_stalls": Out(5),
+            }
+        )
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> dict[str, Resources]:
@@ -76,6 +79,7 @@ class Accelerator(wiring.Component):
         }
 
     def elaborate(self, platform: object) -> Module:
+        """Datapath, control and DMA, and their ports."""
         m = Module()
         config, core = self.config, self._core
         control, decoder = ControlUnit(config), WeightDecoder(config)
@@ -88,12 +92,14 @@ class Accelerator(wiring.Component):
             m.submodules[name] = ResetInserter(control.core_reset)(part)
 
         for prefix, port, names in (
-            ("s_axi", control.bus, AxiLite()), ("m_axi", arbiter.axi, AxiRead(config)), ("m_axi", store.axi, AxiWrite(config)),
+            ("s_axi", control.bus, AxiLite()),
+            ("m_axi", arbiter.axi, AxiRead(config)),
+            ("m_axi", store.axi, AxiWrite(config)),
         ):
             for name, member in names.members.items():
                 outside, inside = getattr(self, f"{prefix}_{name}"), getattr(port, name)
                 drives_out = (member.flow is Flow.Out) != (prefix == "s_axi")
-                m.d.comb += (outside.eq(inside) if drives_out else inside.eq(outside))
+                m.d.comb += outside.eq(inside) if drives_out else inside.eq(outside)
 
         wiring.connect(m, control.axi, arbiter.clients[0])
         wiring.connect(m, weights.axi, arbiter.clients[1])
@@ -137,7 +143,10 @@ class Accelerator(wiring.Component):
             self.trace_dispatch_valid.eq(control.dispatched),
             self.trace_dispatch_tag.eq(control.tag),
             self.trace_dispatch_unit.eq(control.unit),
-            *(self.trace_busy[n].eq(busy) for n, busy in enumerate((core.mat_busy, core.rmac_busy, control.load.busy, control.store.busy))),
+            *(
+                self.trace_busy[n].eq(busy)
+                for n, busy in enumerate((core.mat_busy, core.rmac_busy, control.load.busy, control.store.busy))
+            ),
             *(self.trace_stalls[n].eq(getattr(core, f"stall_{name}")) for n, name in enumerate(stalls)),
         ]
         return m

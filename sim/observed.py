@@ -73,8 +73,8 @@ def _attention(
         for _ in range(count * groups):
             if (record := next(ksum, None)) is not None:
                 head, k = divmod(int(record["px"]), groups)
-                found["ksum"][0][first + head, k * size:(k + 1) * size] = record["words"][0]
-                found["ksum"][1][first + head, k * size:(k + 1) * size] = record["cycle"]
+                found["ksum"][0][first + head, k * size : (k + 1) * size] = record["words"][0]
+                found["ksum"][1][first + head, k * size : (k + 1) * size] = record["cycle"]
         first += count
     for head in range(heads):
         for px in range(0, pixels, lanes):
@@ -91,7 +91,7 @@ def stored(memory: bytes, program: Program, artifact: Artifact) -> NDArray[np.in
     shape = artifact.layer(program.output).output_shape
     rows = np.frombuffer(memory, "<i2", program.output_bytes // 2).reshape(place.groups, place.rows * config.l, config.m)
     values = rows.transpose(0, 2, 1).reshape(place.groups * config.m, -1)
-    return values[:shape[0], :place.pixels].reshape(shape).astype(np.int64)
+    return values[: shape[0], : place.pixels].reshape(shape).astype(np.int64)
 
 
 def trace_of(observed: list[Observed], artifact: Artifact) -> Trace:

@@ -199,7 +199,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 def _up_to(program: Program, layer: str) -> Program:
     """The program's tasks up to the last one of a layer; nothing is stored."""
     last = max(index for index, task in enumerate(program.tasks) if task.layer == layer and task.opcode is not Opcode.STORE)
-    return replace(program, tasks=program.tasks[:last + 1])
+    return replace(program, tasks=program.tasks[: last + 1])
 
 
 def _run(
@@ -212,17 +212,28 @@ def _run(
     runs = []
     for index, picture in enumerate(pictures):
         image += picture.transpose(1, 2, 0).tobytes().ljust(picture_size, b"\0")
-        runs.append({
-            "program": at["program"], "program_count": program.descriptor_count,
-            "weights": at["weights"], "weights_beats": program.weight_beats,
-            "picture": at["input"] + index * picture_size, "output": outputs + index * output_size,
-        })
+        runs.append(
+            {
+                "program": at["program"],
+                "program_count": program.descriptor_count,
+                "weights": at["weights"],
+                "weights_beats": program.weight_beats,
+                "picture": at["input"] + index * picture_size,
+                "output": outputs + index * output_size,
+            }
+        )
     needed = max(outputs + count * output_size, PAGE)
     dram = max(1 << 26, 1 << (needed - 1).bit_length())
     spec = BuildSpec.for_config(built.config, (built.source,), dram_bytes=dram, waves="fst" if waves else "")
     job = Job(
-        memory=bytes(image), runs=tuple(runs), registers=register_map.to_dict(built.config),
-        output_address=outputs, output_bytes=count * output_size, latency=memory.latency, stall=memory.stall, seed=memory.seed,
+        memory=bytes(image),
+        runs=tuple(runs),
+        registers=register_map.to_dict(built.config),
+        output_address=outputs,
+        output_bytes=count * output_size,
+        latency=memory.latency,
+        stall=memory.stall,
+        seed=memory.seed,
         waves=Path("build/waves/triovit.fst").resolve() if waves else None,
     )
     return run_bench(spec, job, directory=directory)
@@ -245,7 +256,7 @@ def _check_outcome(result: RunResult, artifact: Artifact, runs: int) -> None:
 def _stored(result: RunResult, program: Program, artifact: Artifact, count: int) -> NDArray[np.int64]:
     """The output of every picture, as the host reads it."""
     size = len(result.output) // count
-    return np.stack([stored(result.output[index * size:], program, artifact) for index in range(count)])
+    return np.stack([stored(result.output[index * size :], program, artifact) for index in range(count)])
 
 
 def _with_stored(trace: Trace, output: NDArray[Any]) -> Trace:
@@ -303,10 +314,17 @@ def _layer_rows(artifact: Artifact, program: Program, times: list[_Time], predic
         macs = sum(time.task.macs for time in mine)
         units = {_ENGINES[time.task.unit] for time in mine if time.task.opcode is not Opcode.LOAD}
         units |= {"R-MAC" for time in mine if time.task.joint}
-        rows.append(LayerRow(
-            name=layer.name, kind=layer.kind, engine=" + ".join(sorted(units)), macs=macs, cycles=cycles, predicted=last - first,
-            utilization=macs / (cycles * program.config.multipliers),
-        ))
+        rows.append(
+            LayerRow(
+                name=layer.name,
+                kind=layer.kind,
+                engine=" + ".join(sorted(units)),
+                macs=macs,
+                cycles=cycles,
+                predicted=last - first,
+                utilization=macs / (cycles * program.config.multipliers),
+            )
+        )
     return rows
 
 

@@ -1,0 +1,1 @@
+"""From an artifact to a program: mapping, memory, descriptors and the weight stream."""

@@ -28,8 +28,8 @@ class _Compiler:
         self.config = config
         self.tags = {layer.name: tag for tag, layer in enumerate(artifact.layers)}
         self.map = BufferMap(config)
-        self.wide: dict[str, Place] = {}      # the copy in H
-        self.narrow: dict[str, Place] = {}    # the copy that MAT or the residual reader reads
+        self.wide: dict[str, Place] = {}  # the copy in H
+        self.narrow: dict[str, Place] = {}  # the copy that MAT or the residual reader reads
         self.users: dict[str, list[Layer]] = {}
         for layer in artifact.layers:
             for tensor in layer.inputs:
@@ -44,7 +44,12 @@ class _Compiler:
         while step < len(layers):
             layer = layers[step]
             follower = layers[step + 1] if step + 1 < len(layers) else None
-            if layer.kind == "dw" and follower is not None and follower.kind == "pw" and [u.name for u in self.users[layer.name]] == [follower.name]:
+            if (
+                layer.kind == "dw"
+                and follower is not None
+                and follower.kind == "pw"
+                and [u.name for u in self.users[layer.name]] == [follower.name]
+            ):
                 tasks += self._dw_then_pw(layer, follower)
                 done = (layer, follower)
             else:
@@ -55,13 +60,19 @@ class _Compiler:
         tasks.append(self._store())
         _, height, width = self.artifact.input_shape
         places = {name: self.narrow.get(name) or self.wide[name] for name in self.tags}
-        return Program(self.config, str(self.artifact.network["name"]), tuple(tasks), places, self.artifact.output, 3 * height * width)
+        return Program(
+            self.config, str(self.artifact.network["name"]), tuple(tasks), places, self.artifact.output, 3 * height * width
+        )
 
     def _release(self, step: int) -> None:
         # What no later layer reads gives its rows back; the whole step has ended before the next one writes.
         later = {layer.name for layer in self.artifact.layers[step:]}
         for tensor in [*self.tags, self.artifact.input_name]:
-            if tensor != self.artifact.output and not any(user.name in later for user in self.users.get(tensor, [])) and self._exists(tensor):
+            if (
+                tensor != self.artifact.output
+                and not any(user.name in later for user in self.users.get(tensor, []))
+                and self._exists(tensor)
+            ):
                 self.map.free(tensor)
 
     def _exists(self, tensor: str) -> bool:
@@ -76,7 +87,9 @@ class _Compiler:
             return Destination(place)
         users = self.users.get(layer.name, [])
         wide = any(user.kind in ("dw", "attention", "pool") and layer.name in user.inputs for user in users)
-        residual = any(user.post is not None and user.post.residual is not None and user.post.residual.tensor == layer.name for user in users)
+        residual = any(
+            user.post is not None and user.post.residual is not None and user.post.residual.tensor == layer.name for user in users
+        )
         mat = any(user.kind in ("pw", "fc", "layernorm", "attention") and layer.name in user.inputs for user in users)
         places = []
         if wide:
@@ -101,16 +114,25 @@ class _Compiler:
         matrix = lower.padded(weight, config)
         pixels, depth = _pixels(layer.output_shape), matrix.shape[1] // config.m
         if depth > config.weight_rows:
-            raise UserError(f"layer {layer.name}: {weight.shape[1]} input channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one")
+            raise UserError(
+                f"layer {layer.name}: {weight.shape[1]} input channels exceed weight_rows = {config.weight_rows} of "
+                f"configuration {config.name}; use a larger one"
+            )
         if residual is not None and residual.buffer is source.buffer:
             raise UserError(
-                f"layer {layer.name}: its input and its residual both lie in buffer {source.buffer.name}, which can be read once at a time; "
+                f"layer {layer.name}: its input and its residual both lie in buffer {source.buffer.name}, which can be "
+                f"read once at a time; "
                 "only a product behind a depthwise convolution or attention can have a residual"
             )
         split = lower.pw_split(layer, config, pixels, depth, residual)
-        product = PwProduct(layer, self.tags[layer.name], matrix, source, self._destination(layer, split), residual, split, pixels, config)
+        product = PwProduct(
+            layer, self.tags[layer.name], matrix, source, self._destination(layer, split), residual, split, pixels, config
+        )
         if product.tiles(True) > config.param_rows:
-            raise UserError(f"layer {layer.name}: {layer.output_shape[0]} output channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
+            raise UserError(
+                f"layer {layer.name}: {layer.output_shape[0]} output channels exceed param_rows = {config.param_rows} "
+                f"of configuration {config.name}; use a larger one"
+            )
         return product
 
     def _dw(self, layer: Layer) -> Task:
@@ -124,7 +146,12 @@ class _Compiler:
         if follower.attrs["groups"] > 1:
             destination = self._destination(follower, lower.group_conv_split(follower, self.config))
             source = self.narrow[layer.name]
-            return [first, lower.group_conv(follower, self.tags[follower.name], source, destination, _pixels(follower.output_shape), self.config, True)]
+            return [
+                first,
+                lower.group_conv(
+                    follower, self.tags[follower.name], source, destination, _pixels(follower.output_shape), self.config, True
+                ),
+            ]
         return [first, *self._pw(follower).behind(first.beats(self.config))]
 
     def _single(self, layer: Layer) -> Iterator[Task]:
@@ -157,8 +184,16 @@ class _Compiler:
     def _load(self, layer: Layer) -> Task:
         config, image = self.config, self.artifact.input_name
         _, height, width = self.artifact.input_shape
-        if layer.inputs != (image,) or layer.attrs["kernel"] != 3 or layer.attrs["stride"] != 2 or layer.arrays["weight"].shape[1] != 3:
-            raise UserError(f"layer {layer.name}: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution")
+        if (
+            layer.inputs != (image,)
+            or layer.attrs["kernel"] != 3
+            or layer.attrs["stride"] != 2
+            or layer.arrays["weight"].shape[1] != 3
+        ):
+            raise UserError(
+                f"layer {layer.name}: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can "
+                f"be mapped as a dense convolution"
+            )
         if width > config.max_picture_width or width % 2 or height % 2:
             raise UserError(
                 f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
@@ -169,8 +204,18 @@ class _Compiler:
         self.narrow[image] = place
         pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
         fields = {
-            "tag": self.tags[layer.name], "dst": Buffer.D, "dst_base": place.base, "dst_rows": place.rows, "dst_cg_end": groups, "px_end": pixels,
-            "stride": 2, "h_in": height, "w_in": width, "w_out": width // 2, "pad": pads[0] | pads[1] << 8 | pads[2] << 16, "count": 27,
+            "tag": self.tags[layer.name],
+            "dst": Buffer.D,
+            "dst_base": place.base,
+            "dst_rows": place.rows,
+            "dst_cg_end": groups,
+            "px_end": pixels,
+            "stride": 2,
+            "h_in": height,
+            "w_in": width,
+            "w_out": width // 2,
+            "pad": pads[0] | pads[1] << 8 | pads[2] << 16,
+            "count": 27,
         }
         return Task(layer.name, Opcode.LOAD, fields, ALL)
 
@@ -178,7 +223,10 @@ class _Compiler:
         output = self.artifact.layer(self.artifact.output)
         place = self.narrow[output.name]
         fields = {
-            "tag": self.tags[output.name], **lower.source_fields(place), "dst_cg_end": place.groups, "px_end": place.pixels,
+            "tag": self.tags[output.name],
+            **lower.source_fields(place),
+            "dst_cg_end": place.groups,
+            "px_end": place.pixels,
         }
         return Task(output.name, Opcode.STORE, fields, ALL)
 

@@ -28,7 +28,11 @@ class Destination:
     def fields(self) -> dict[str, int | Buffer]:
         """The descriptor's fields; both places have the same rows a channel group."""
         fields: dict[str, int | Buffer] = {
-            "dst": self.first.buffer, "dst_base": self.first.base, "dst_rows": self.first.rows, "dst_cg": 0, "dst_cg_end": self.first.groups,
+            "dst": self.first.buffer,
+            "dst_base": self.first.base,
+            "dst_rows": self.first.rows,
+            "dst_cg": 0,
+            "dst_cg_end": self.first.groups,
         }
         if self.second is not None:
             fields |= {"dst2_on": 1, "dst2": self.second.buffer, "dst2_base": self.second.base}
@@ -45,11 +49,19 @@ def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer 
     post = layer.post
     if post is None:
         return {}
-    fields: dict[str, int | Buffer | Act] = {"out_shift": post.out_shift, "logits": int(layer.logits), "act": Act.HARDSWISH if post.act == "hardswish" else Act.NONE}
+    fields: dict[str, int | Buffer | Act] = {
+        "out_shift": post.out_shift,
+        "logits": int(layer.logits),
+        "act": Act.HARDSWISH if post.act == "hardswish" else Act.NONE,
+    }
     if post.residual is not None and residual is not None:
         fields |= {
-            "act": Act.RESIDUAL, "res_src": residual.buffer, "res_base": residual.base, "res_skew": residual.skew,
-            "res_mult": post.residual.mult, "res_zero": post.residual.zero,
+            "act": Act.RESIDUAL,
+            "res_src": residual.buffer,
+            "res_base": residual.base,
+            "res_skew": residual.skew,
+            "res_mult": post.residual.mult,
+            "res_zero": post.residual.zero,
         }
     return fields
 
@@ -94,7 +106,9 @@ class PwProduct:
         """Tiles of a task."""
         return -(-self.groups // ((self.config.l >> self.split) << joint))
 
-    def task(self, start: int, end: int, *, joint: bool, pixel_outer: bool, gated: bool = False, wait: Unit = ALL, macs: int = 0) -> Task:
+    def task(
+        self, start: int, end: int, *, joint: bool, pixel_outer: bool, gated: bool = False, wait: Unit = ALL, macs: int = 0
+    ) -> Task:
         """The task for pixels ``start`` to ``end``."""
         config, tiles = self.config, self.tiles(joint)
         slots = config.l >> self.split
@@ -106,9 +120,18 @@ class PwProduct:
             packets += [param_packet(config, engine, self.split, params, [first]) for engine, first in firsts]
             packets += [matrix_packet(config, engine, self.split, self.matrix, first) for engine, first in firsts]
         fields = {
-            "tag": self.tag, **source_fields(self.source), **self.destination.fields(), **post_fields(self.layer, self.residual),
-            "px_start": start, "px_end": end, "lp": self.split, "tiles": tiles, "depth": self.depth,
-            "pixel_outer": int(pixel_outer), "joint": int(joint), "gated": int(gated),
+            "tag": self.tag,
+            **source_fields(self.source),
+            **self.destination.fields(),
+            **post_fields(self.layer, self.residual),
+            "px_start": start,
+            "px_end": end,
+            "lp": self.split,
+            "tiles": tiles,
+            "depth": self.depth,
+            "pixel_outer": int(pixel_outer),
+            "joint": int(joint),
+            "gated": int(gated),
         }
         return Task(self.layer.name, Opcode.PW, fields, wait, tuple(packets), macs)
 
@@ -120,7 +143,7 @@ class PwProduct:
         return [self.task(0, self.pixels, joint=mapping.joint, pixel_outer=False, macs=self.pixels * self.matrix_macs())]
 
     def behind(self, dw_cycles: int) -> list[Task]:
-        """After a DW task: MAT alone follows the pixels while R-MAC works on them, then both do the rest (inter-layer pipeline)."""
+        """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
         rows = self.tiles(False) * self.depth
         # MAT's share is streamed a second time; where that takes longer than DW itself, waiting for DW costs less.
         beats = rows * (self.config.l >> self.split)
@@ -143,13 +166,18 @@ class PwProduct:
 
 
 def pw_split(layer: Layer, config: AcceleratorConfig, pixels: int, depth: int, residual: Place | None) -> int:
-    """``log2(lp)`` of a PW layer. A residual is read as the result is written, so its producer's split decides unless all lanes are pixels."""
+    """``log2(lp)`` of a PW layer.
+
+    A residual is read as the result is written, so its producer's split decides unless all lanes are pixels.
+    """
     groups = -(-layer.output_shape[0] // config.m)
     splits = None if residual is None else tuple(sorted({residual.skew, exact_log2(config.l)}))
     return best_pw(config, pixels, groups, depth, splits).split
 
 
-def group_conv(layer: Layer, tag: int, source: Place, destination: Destination, pixels: int, config: AcceleratorConfig, gated: bool) -> Task:
+def group_conv(
+    layer: Layer, tag: int, source: Place, destination: Destination, pixels: int, config: AcceleratorConfig, gated: bool
+) -> Task:
     """A group convolution: one tile a group, its input words advancing with the tile."""
     weight, size = layer.arrays["weight"], config.m
     groups = layer.attrs["groups"]
@@ -164,15 +192,30 @@ def group_conv(layer: Layer, tag: int, source: Place, destination: Destination, 
     params = ChannelParams.of_layer(layer, config)
     packets: list[Packet] = []
     for tile in range(groups):
-        packets += [param_packet(config, "mat", split, params, [tile * slots]), matrix_packet(config, "mat", split, weight, tile * slots)]
+        packets += [
+            param_packet(config, "mat", split, params, [tile * slots]),
+            matrix_packet(config, "mat", split, weight, tile * slots),
+        ]
     fields = {
-        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
-        "px_start": 0, "px_end": pixels, "lp": split, "tiles": groups, "depth": inputs // size, "src_step": inputs // size,
-        "pixel_outer": 1, "gated": int(gated),
+        "tag": tag,
+        **source_fields(source),
+        **destination.fields(),
+        **post_fields(layer, None),
+        "px_start": 0,
+        "px_end": pixels,
+        "lp": split,
+        "tiles": groups,
+        "depth": inputs // size,
+        "src_step": inputs // size,
+        "pixel_outer": 1,
+        "gated": int(gated),
     }
     resident = groups <= config.param_rows and groups * (inputs // size) <= config.weight_rows
     if not resident:
-        raise UserError(f"layer {layer.name}: {groups} groups exceed the rings of configuration {config.name}; raise param_rows or weight_rows")
+        raise UserError(
+            f"layer {layer.name}: {groups} groups exceed the rings of configuration {config.name}; raise param_rows or "
+            f"weight_rows"
+        )
     return Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), pixels * int(weight.size))
 
 
@@ -182,37 +225,64 @@ def group_conv_split(layer: Layer, config: AcceleratorConfig) -> int:
     return exact_log2(config.l // slots) if slots & (slots - 1) == 0 and slots <= config.l else 0
 
 
-def depthwise(layer: Layer, tag: int, source: Place, destination: Destination, in_size: tuple[int, int], config: AcceleratorConfig) -> Task:
+def depthwise(
+    layer: Layer, tag: int, source: Place, destination: Destination, in_size: tuple[int, int], config: AcceleratorConfig
+) -> Task:
     """A depthwise convolution on R-MAC."""
     channels, height, width = layer.output_shape
     kernel, stride = layer.attrs["kernel"], layer.attrs["stride"]
     if kernel not in (3, 5) or stride not in (1, 2):
-        raise UserError(f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; supported are 3x3 and 5x5 at stride 1 and 2")
+        raise UserError(
+            f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; "
+            f"supported are 3x3 and 5x5 at stride 1 and 2"
+        )
     groups = -(-channels // config.m)
     if groups > config.param_rows * config.l:
-        raise UserError(f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one")
+        raise UserError(
+            f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
+            f"{config.name}; use a larger one"
+        )
     weight = layer.arrays["weight"].reshape(channels, -1)
     weights = depthwise_packet(config, weight)
     if weights.rows > config.weight_rows:
         raise UserError(
-            f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one"
+            f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
+            f"{config.weight_rows} of configuration {config.name}; use a larger one"
         )
     packets = (
         param_packet(config, "rmac", 0, ChannelParams.of_layer(layer, config), list(range(0, groups, config.l))),
         weights,
     )
     fields = {
-        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
-        "px_start": 0, "px_end": height * width, "lp": exact_log2(config.l), "tiles": -(-groups // config.wide), "kernel": kernel, "stride": stride,
-        "h_in": in_size[0], "w_in": in_size[1], "w_out": width, "step_y": config.l // width, "step_x": config.l % width, "pad": layer.attrs["pad"] & 0xFF,
+        "tag": tag,
+        **source_fields(source),
+        **destination.fields(),
+        **post_fields(layer, None),
+        "px_start": 0,
+        "px_end": height * width,
+        "lp": exact_log2(config.l),
+        "tiles": -(-groups // config.wide),
+        "kernel": kernel,
+        "stride": stride,
+        "h_in": in_size[0],
+        "w_in": in_size[1],
+        "w_out": width,
+        "step_y": config.l // width,
+        "step_x": config.l % width,
+        "pad": layer.attrs["pad"] & 0xFF,
     }
     return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
 
 
 def attention(
-    layer: Layer, tag: int, wide_sources: list[Place], narrow_sources: list[Place], destination: Destination, config: AcceleratorConfig
+    layer: Layer,
+    tag: int,
+    wide_sources: list[Place],
+    narrow_sources: list[Place],
+    destination: Destination,
+    config: AcceleratorConfig,
 ) -> list[Task]:
-    """Linear attention: K^T V of a batch of heads on R-MAC beside divisors and quotients of the batch before on MAT (attention pipeline)."""
+    """Linear attention in batches of heads: K^T V on R-MAC beside divisors and quotients of the batch before on MAT."""
     heads, dim = layer.attrs["heads"], layer.attrs["dim"]
     pixels, groups = wide_sources[0].pixels, dim // config.m
     if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
@@ -226,19 +296,23 @@ def attention(
     most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
     if not most:
         raise UserError(
-            f"layer {layer.name}: {pixels} pixels exceed the divisor buffer of configuration {config.name} ({config.divisor_rows * config.l}); use a smaller resolution"
+            f"layer {layer.name}: {pixels} pixels exceed the divisor buffer of configuration {config.name} "
+            f"({config.divisor_rows * config.l}); use a smaller resolution"
         )
     batches = [
-        (source, first, min(most, per_source - first)) for source in range(len(wide_sources)) for first in range(0, per_source, most)
+        (source, first, min(most, per_source - first))
+        for source in range(len(wide_sources))
+        for first in range(0, per_source, most)
     ]
     every, split = exact_log2(config.l), exact_log2(config.l // groups)
     arrays, step = layer.arrays, 3 * groups
 
     def shared(engine: str, *sets: dict[str, str]) -> Packet:
-        """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array), ``l`` to a row."""
+        """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array)."""
         words = [
             ChannelParams.of(config, config.m, **{key: arrays[name][head] for key, name in names.items()}).groups(0, 1, config)
-            for head in range(first_head, first_head + count) for names in sets
+            for head in range(first_head, first_head + count)
+            for names in sets
         ]
         payload = np.concatenate([*words, *[np.zeros_like(words[0])] * (-len(words) % config.l)])
         return Packet(PARAMS[engine], 0, payload.reshape(-1, config.l, payload.shape[1]))
@@ -251,27 +325,50 @@ def attention(
         wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
         cg = first * step
         fields = {
-            **common, **wide, "src_cg": cg + groups, "v_cg": cg + 2 * groups, "dst": Buffer.Z, "lp": every, "tiles": groups, "heads": count,
+            **common,
+            **wide,
+            "src_cg": cg + groups,
+            "v_cg": cg + 2 * groups,
+            "dst": Buffer.Z,
+            "lp": every,
+            "tiles": groups,
+            "heads": count,
         }
         # Z's slot halves alternate: the batch after next must wait until MAT has read them.
         wait = ALL if index == 0 else Unit.MAT if index > 1 else Unit(0)
         packet = shared("rmac", {"mult": "z_mult", "shift": "z_shift"}, {"mult": "k_mult", "shift": "k_shift"})
         ktv.append(Task(layer.name, Opcode.KTV, fields, wait, (packet,), count * pixels * dim * (dim + 1)))
         fields = {
-            **common, **narrow, "src_cg": cg, "dst": Buffer.DIV, "dst_rows": rows, "lp": every, "tiles": count, "depth": groups, "relu": 1,
+            **common,
+            **narrow,
+            "src_cg": cg,
+            "dst": Buffer.DIV,
+            "dst_rows": rows,
+            "lp": every,
+            "tiles": count,
+            "depth": groups,
+            "relu": 1,
         }
         packet = shared("mat", {"shift": "div_min"})
         wait = Unit(0) if index + 1 < len(batches) else Unit.RMAC
         divisors = Task(layer.name, Opcode.DIV, fields, wait, (packet,), count * pixels * dim)
         fields = {
-            **common, **narrow, "src_cg": cg, **destination.fields(), "dst_cg": first_head * groups, "lp": split, "tiles": count, "depth": groups,
-            "relu": 1, "use_code": 1,
+            **common,
+            **narrow,
+            "src_cg": cg,
+            **destination.fields(),
+            "dst_cg": first_head * groups,
+            "lp": split,
+            "tiles": count,
+            "depth": groups,
+            "relu": 1,
+            "use_code": 1,
         }
         packet = shared("mat", {"mult": "o_mult", "shift": "o_shift"})
         rest.append([divisors, Task(layer.name, Opcode.QZ, fields, Unit(0), (packet,), count * pixels * dim * dim)])
     tasks = ktv[:1]
     for index, pair in enumerate(rest):
-        tasks += [*ktv[index + 1:index + 2], *pair]
+        tasks += [*ktv[index + 1 : index + 2], *pair]
     return tasks
 
 
@@ -280,7 +377,8 @@ def _vector_rows(layer: Layer, groups: int, config: AcceleratorConfig) -> list[i
     firsts = list(range(0, groups, config.l))
     if len(firsts) > config.param_rows:
         raise UserError(
-            f"layer {layer.name}: {layer.output_shape[0]} channels exceed param_rows = {config.param_rows} of configuration {config.name}; use a larger one"
+            f"layer {layer.name}: {layer.output_shape[0]} channels exceed param_rows = {config.param_rows} of "
+            f"configuration {config.name}; use a larger one"
         )
     return firsts
 
@@ -290,7 +388,13 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
     params = ChannelParams.of_layer(layer, config)
     firsts = _vector_rows(layer, source.groups, config)
     fields = {
-        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None), "px_end": source.pixels, "lp": 0, "tiles": source.groups,
+        "tag": tag,
+        **source_fields(source),
+        **destination.fields(),
+        **post_fields(layer, None),
+        "px_end": source.pixels,
+        "lp": 0,
+        "tiles": source.groups,
     }
     return Task(layer.name, Opcode.POOL, fields, ALL, (param_packet(config, "rmac", 0, params, firsts),))
 
@@ -302,11 +406,19 @@ def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, 
     gamma = gamma_packet(config, layer.arrays["gamma"])
     if gamma.rows > config.weight_rows:
         raise UserError(
-            f"layer {layer.name}: {layer.output_shape[0]} channels exceed weight_rows = {config.weight_rows} of configuration {config.name}; use a larger one"
+            f"layer {layer.name}: {layer.output_shape[0]} channels exceed weight_rows = {config.weight_rows} of "
+            f"configuration {config.name}; use a larger one"
         )
     packets = (param_packet(config, "mat", 0, params, firsts), gamma)
     fields = {
-        "tag": tag, **source_fields(source), **destination.fields(), **post_fields(layer, None),
-        "px_end": 1, "lp": 0, "tiles": 1, "depth": source.groups, "count": layer.output_shape[0],
+        "tag": tag,
+        **source_fields(source),
+        **destination.fields(),
+        **post_fields(layer, None),
+        "px_end": 1,
+        "lp": 0,
+        "tiles": 1,
+        "depth": source.groups,
+        "count": layer.output_shape[0],
     }
     return Task(layer.name, Opcode.LN, fields, ALL, packets)

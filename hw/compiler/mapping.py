@@ -20,7 +20,8 @@ class Mapping:
 def pw_cycles(config: AcceleratorConfig, pixels: int, groups: int, depth: int, split: int, joint: bool) -> Mapping:
     """Cost of a PW product of ``groups`` output channel groups and ``depth`` input words a pixel.
 
-    The array needs ``depth`` cycles a tile and pixel group; post-processing one cycle for each engine's result; DRAM one cycle a beat of weights and parameters.
+    The array needs ``depth`` cycles a tile and pixel group; post-processing one cycle for each engine's result; DRAM one cycle
+    a beat of weights and parameters.
     """
     engines = 2 if joint else 1
     slots = config.l >> split

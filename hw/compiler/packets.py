@@ -14,12 +14,17 @@ Int8Array = npt.NDArray[np.int8]
 WEIGHTS = {"mat": Kind.MAT_WEIGHTS, "rmac": Kind.RMAC_WEIGHTS}
 PARAMS = {"mat": Kind.MAT_PARAMS, "rmac": Kind.RMAC_PARAMS}
 #: One channel's post-processing parameters in DRAM.
-RECORD = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("shift", "u1"), ("spare", "u1"), ("three", "<u2"), ("zero", "<i2"), ("spare2", "<u4")])
+RECORD = np.dtype(
+    [("bias", "<i4"), ("mult", "<u2"), ("shift", "u1"), ("spare", "u1"), ("three", "<u2"), ("zero", "<i2"), ("spare2", "<u4")]
+)
 
 
 @dataclass(frozen=True)
 class Packet:
-    """Rows for one ring: ``payload`` is ``[rows][slots][bytes]``; ``split`` is the log2 of the pixel slots that share a channel slot's words."""
+    """Rows for one ring.
+
+    ``payload`` is ``[rows][slots][bytes]``; ``split`` is the log2 of the pixel slots that share a channel slot's words.
+    """
 
     kind: int
     split: int
@@ -49,7 +54,9 @@ class ChannelParams:
     @classmethod
     def of_layer(cls, layer: Layer, config: AcceleratorConfig) -> "ChannelParams":
         """From a layer's post arrays."""
-        return cls.of(config, layer.output_shape[0], **{name: layer.arrays[name] for name in ("bias", "mult", "shift", "three", "zero")})
+        return cls.of(
+            config, layer.output_shape[0], **{name: layer.arrays[name] for name in ("bias", "mult", "shift", "three", "zero")}
+        )
 
     @classmethod
     def of(cls, config: AcceleratorConfig, channels: int, **values: object) -> "ChannelParams":
@@ -63,7 +70,7 @@ class ChannelParams:
         """``[count][bytes]`` of the channel groups from ``first``; groups beyond the last are zero."""
         size = config.m
         block = np.zeros(count * size, RECORD)
-        have = self.records[first * size:(first + count) * size]
+        have = self.records[first * size : (first + count) * size]
         block[: len(have)] = have
         raw = np.zeros((count, config.param_beats * config.beat_bytes), np.uint8)
         raw[:, : size * RECORD.itemsize] = block.view(np.uint8).reshape(count, size * RECORD.itemsize)
@@ -77,11 +84,14 @@ def param_packet(config: AcceleratorConfig, engine: str, split: int, params: Cha
 
 
 def matrix_packet(config: AcceleratorConfig, engine: str, split: int, matrix: Int8Array, first_group: int) -> Packet:
-    """Weights of one tile: ``matrix`` is ``[C_out, depth * m]`` padded; slot ``c`` holds channel group ``first_group + c``, row ``k`` input word ``k``."""
+    """Weights of one tile: slot ``c`` holds channel group ``first_group + c``, row ``k`` input word ``k``.
+
+    ``matrix`` is ``[C_out, depth * m]``, input channels padded.
+    """
     size, slots = config.m, config.l >> split
     depth = matrix.shape[1] // size
     block = np.zeros((slots * config.n, depth * size), np.int8)
-    have = matrix[first_group * size:first_group * size + slots * config.n]
+    have = matrix[first_group * size : first_group * size + slots * config.n]
     block[: len(have)] = have
     payload = block.reshape(slots, config.n, depth, size).transpose(2, 0, 1, 3)
     return Packet(WEIGHTS[engine], split, np.ascontiguousarray(payload).view(np.uint8).reshape(depth, slots, -1))

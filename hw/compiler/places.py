@@ -41,7 +41,11 @@ class BufferMap:
         """Rows of a bank of ``buffer``."""
         config = self.config
         return {
-            Buffer.X: config.x_rows, Buffer.Y: config.y_rows, Buffer.D: config.d_rows, Buffer.H: config.h_rows // config.wide, Buffer.O: config.o_rows,
+            Buffer.X: config.x_rows,
+            Buffer.Y: config.y_rows,
+            Buffer.D: config.d_rows,
+            Buffer.H: config.h_rows // config.wide,
+            Buffer.O: config.o_rows,
         }[buffer]
 
     def take(self, tensor: str, buffers: tuple[Buffer, ...], groups: int, pixels: int, split: int) -> Place:
@@ -60,11 +64,14 @@ class BufferMap:
             base = self._first_fit(buffer, height)
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
-                found.append((used, Place(buffer, base, rows, split % max(1, exact_log2(self.config.l) + 1), groups, pixels, height)))
+                found.append(
+                    (used, Place(buffer, base, rows, split % max(1, exact_log2(self.config.l) + 1), groups, pixels, height))
+                )
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)
             raise UserError(
-                f"layer {tensor}: its output of {groups * self.config.m} channels x {pixels} pixels does not fit buffer {names} of configuration "
+                f"layer {tensor}: its output of {groups * self.config.m} channels x {pixels} pixels does not fit buffer "
+                f"{names} of configuration "
                 f"{self.config.name} ({self.depth(buffers[0])} rows); use a larger configuration or a smaller resolution"
             )
         place = min(found, key=lambda item: item[0])[1]

@@ -59,7 +59,7 @@ class Program:
 
     @property
     def addresses(self) -> dict[str, int]:
-        """First byte of each region, from the start of the image: ``program``, ``weights``, ``input``, ``output`` and the ``end``."""
+        """First byte of each region of the image: ``program``, ``weights``, ``input``, ``output``, and the ``end``."""
         weights = _pages(len(self.descriptors))
         picture = weights + _pages(len(self.weights))
         output = picture + _pages(self.picture_bytes)

@@ -6,12 +6,19 @@ from hw.compiler.packets import Packet
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit, pack
 
-#: Every unit: a task that waits for all begins a new step of the program.
+#: No unit, and every unit: a task that waits for all begins a new step of the program.
+NONE = Unit(0)
 ALL = Unit.MAT | Unit.RMAC | Unit.LOAD | Unit.STORE
 _UNIT = {
-    Opcode.LOAD: Unit.LOAD, Opcode.STORE: Unit.STORE,
-    Opcode.PW: Unit.MAT, Opcode.QZ: Unit.MAT, Opcode.DIV: Unit.MAT, Opcode.LN: Unit.MAT,
-    Opcode.DW: Unit.RMAC, Opcode.KTV: Unit.RMAC, Opcode.POOL: Unit.RMAC,
+    Opcode.LOAD: Unit.LOAD,
+    Opcode.STORE: Unit.STORE,
+    Opcode.PW: Unit.MAT,
+    Opcode.QZ: Unit.MAT,
+    Opcode.DIV: Unit.MAT,
+    Opcode.LN: Unit.MAT,
+    Opcode.DW: Unit.RMAC,
+    Opcode.KTV: Unit.RMAC,
+    Opcode.POOL: Unit.RMAC,
 }
 
 
@@ -22,7 +29,7 @@ class Task:
     layer: str
     opcode: Opcode
     fields: dict[str, int | Buffer | Act]
-    wait: Unit = Unit(0)
+    wait: Unit = NONE
     packets: tuple[Packet, ...] = field(default=(), repr=False)
     macs: int = 0
 

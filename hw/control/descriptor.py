@@ -80,7 +80,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("px_start", 16, "first output pixel"),
     ("px_end", 16, "end of the output pixels"),
     ("lp", 4, "log2 of the blocks that run over pixels; the other L / 2^lp run over output channels"),
-    ("tiles", 10, "output-channel tiles (PW), heads (QZ, DIV), channel sets (DW), channel groups of a head (KTV), channel groups (POOL)"),
+    ("tiles", 10, "output-channel tiles (PW), heads (QZ, DIV), channel sets (DW), groups of a head (KTV), groups (POOL)"),
     ("heads", 8, "KTV: heads"),
     ("depth", 10, "words of input channels reduced (PW, QZ, DIV, LN)"),
     ("pixel_outer", 1, "PW: pixels are the outer loop and the tiles the inner one"),

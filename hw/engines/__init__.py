@@ -1,0 +1,1 @@
+"""MAT and R-MAC."""

@@ -12,28 +12,31 @@ from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One tap of one segment and set."""
-    return data.StructLayout({
-        "px": signed(PIXEL_BITS + 2),     # input pixel of lane 0
-        "src_cg": GROUP_BITS,             # first channel group of the set, in the source
-        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
-        "lane": range(max(2, config.t)),  # lane of the row that holds the tap
-        "first": 1,
-        "last": 1,
-        "outside": config.l,              # lanes that read beyond the map
-        "steps": range(config.wide + 1),  # channel groups of the set
-        "out_px": PIXEL_BITS,             # first output pixel
-        "cg": GROUP_BITS,                 # first channel group of the result
-        "entry": entry_bits(config),
-        "mask": config.l,
-        "seg_last": 1,
-        "progress": PIXEL_BITS,
-    })
+    return data.StructLayout(
+        {
+            "px": signed(PIXEL_BITS + 2),  # input pixel of lane 0
+            "src_cg": GROUP_BITS,  # first channel group of the set, in the source
+            "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
+            "lane": range(max(2, config.t)),  # lane of the row that holds the tap
+            "first": 1,
+            "last": 1,
+            "outside": config.l,  # lanes that read beyond the map
+            "steps": range(config.wide + 1),  # channel groups of the set
+            "out_px": PIXEL_BITS,  # first output pixel
+            "cg": GROUP_BITS,  # first channel group of the result
+            "entry": entry_bits(config),
+            "mask": config.l,
+            "seg_last": 1,
+            "progress": PIXEL_BITS,
+        }
+    )
 
 
 class DwSequencer(wiring.Component):
     """Walks a DW task (docs/architecture.md, section 3).
 
-    At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. After ``start`` the lanes'
+    At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. After
+    ``start`` the lanes'
     coordinates are filled one lane a cycle, so the first beat comes ``setup_cycles`` later.
 
     Members
@@ -47,20 +50,22 @@ class DwSequencer(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "busy": Out(1),
-            "weights": In(range(config.weight_rows + 1)),
-            "params": In(range(config.param_rows + 1)),
-            "space": In(range(config.result_depth + 1)),
-            "issue": Out(range(config.wide + 1)),
-            "beat_valid": Out(1),
-            "beat": Out(dw_beat_layout(config)),
-            "free": Out(range(config.weight_rows + 1)),
-            "stall_weights": Out(1),
-            "stall_results": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "busy": Out(1),
+                "weights": In(range(config.weight_rows + 1)),
+                "params": In(range(config.param_rows + 1)),
+                "space": In(range(config.result_depth + 1)),
+                "issue": Out(range(config.wide + 1)),
+                "beat_valid": Out(1),
+                "beat": Out(dw_beat_layout(config)),
+                "free": Out(range(config.weight_rows + 1)),
+                "stall_weights": Out(1),
+                "stall_results": Out(1),
+            }
+        )
 
     @property
     def setup_cycles(self) -> int:
@@ -68,6 +73,7 @@ class DwSequencer(wiring.Component):
         return self.config.l + 1
 
     def elaborate(self, platform: object) -> Module:
+        """Loop counters, lanes and the beat."""
         m = Module()
         config, task = self.config, self.task
         lanes, wide = config.l, config.wide
@@ -81,8 +87,8 @@ class DwSequencer(wiring.Component):
         setup, filling, fill_y, fill_x = Signal(), Signal(range(lanes)), Signal(coordinate), Signal(coordinate)
         running = Signal()
         out_px = Signal(PIXEL_BITS)
-        origin = Signal(signed(PIXEL_BITS + 2))    # input pixel under lane 0's centre tap
-        line = Signal(signed(PIXEL_BITS + 2))      # the same at the row's first segment (stride 2)
+        origin = Signal(signed(PIXEL_BITS + 2))  # input pixel under lane 0's centre tap
+        line = Signal(signed(PIXEL_BITS + 2))  # the same at the row's first segment (stride 2)
         set_index, set_cg = Signal(DESCRIPTOR["tiles"].width), Signal(GROUP_BITS)
         ky, kx, tap_px = Signal(3), Signal(3), Signal(signed(PIXEL_BITS + 2))
         row, tap_lane = Signal(ceil_log2(config.weight_rows)), Signal(range(max(2, config.t)))
@@ -189,8 +195,20 @@ class DwSequencer(wiring.Component):
                 m.d.sync += [setup.eq(0), running.eq(1)]
         with m.If(self.start):
             m.d.sync += [
-                setup.eq(1), filling.eq(0), fill_y.eq(0), fill_x.eq(0), out_px.eq(0), origin.eq(0), line.eq(0),
-                set_index.eq(0), set_cg.eq(0), ky.eq(0), kx.eq(0), row.eq(0), tap_lane.eq(0), tap_px.eq(-corner),
+                setup.eq(1),
+                filling.eq(0),
+                fill_y.eq(0),
+                fill_x.eq(0),
+                out_px.eq(0),
+                origin.eq(0),
+                line.eq(0),
+                set_index.eq(0),
+                set_cg.eq(0),
+                ky.eq(0),
+                kx.eq(0),
+                row.eq(0),
+                tap_lane.eq(0),
+                tap_px.eq(-corner),
             ]
         return m
 

@@ -12,20 +12,22 @@ from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 def head_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """``l`` pixels of a K group and a V group, or of a group to pool."""
-    return data.StructLayout({
-        "px": PIXEL_BITS,
-        "k_cg": GROUP_BITS,               # channel group of K, or pooled
-        "v_cg": GROUP_BITS,
-        "first": 1,
-        "last": 1,
-        "row_sum": 1,                     # this pass also sums the rows
-        "lanes": config.l,                # pixels that exist
-        "k": PIXEL_BITS,                  # row of Z, from the task's first: K groups of all heads counted through
-        "v": GROUP_BITS,                  # group of V within the head
-        "cg": GROUP_BITS,                 # POOL: first channel group of the result
-        "entry": entry_bits(config),
-        "mask": config.l,
-    })
+    return data.StructLayout(
+        {
+            "px": PIXEL_BITS,
+            "k_cg": GROUP_BITS,  # channel group of K, or pooled
+            "v_cg": GROUP_BITS,
+            "first": 1,
+            "last": 1,
+            "row_sum": 1,  # this pass also sums the rows
+            "lanes": config.l,  # pixels that exist
+            "k": PIXEL_BITS,  # row of Z, from the task's first: K groups of all heads counted through
+            "v": GROUP_BITS,  # group of V within the head
+            "cg": GROUP_BITS,  # POOL: first channel group of the result
+            "entry": entry_bits(config),
+            "mask": config.l,
+        }
+    )
 
 
 class HeadSequencer(wiring.Component):
@@ -42,19 +44,22 @@ class HeadSequencer(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "busy": Out(1),
-            "params": In(range(config.param_rows + 1)),
-            "space": In(range(config.result_depth + 1)),
-            "issue": Out(2),
-            "beat_valid": Out(1),
-            "beat": Out(head_beat_layout(config)),
-            "stall_results": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "busy": Out(1),
+                "params": In(range(config.param_rows + 1)),
+                "space": In(range(config.result_depth + 1)),
+                "issue": Out(2),
+                "beat_valid": Out(1),
+                "beat": Out(head_beat_layout(config)),
+                "stall_results": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
+        """Loop counters and the beat."""
         m = Module()
         config, task = self.config, self.task
         lanes, bits = config.l, exact_log2(config.l)

@@ -71,6 +71,7 @@ class MacBlock(wiring.Component):
         return Resources(dsp=lanes * inputs)
 
     def elaborate(self, platform: object) -> Module:
+        """Operand, product, tree and accumulator registers."""
         m = Module()
         x, w = Signal.like(self.x), Signal.like(self.w)
         m.d.sync += [x.eq(self.x), w.eq(self.w)]

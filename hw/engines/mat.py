@@ -52,21 +52,23 @@ class JointSignature(wiring.Signature):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        super().__init__({
-            "en": Out(1),
-            "offset": Out(ceil_log2(config.weight_rows)),
-            "free": Out(range(config.weight_rows + 1)),
-            "x": Out(words(config)),
-            "valid": Out(1),
-            "first": Out(1),
-            "issue": Out(1),
-            "push": Out(1),
-            "meta": Out(result_meta(config)),
-            "sequencing": Out(1),
-            "weights": In(range(config.weight_rows + 1)),
-            "params": In(range(config.param_rows + 1)),
-            "space": In(1),
-        })
+        super().__init__(
+            {
+                "en": Out(1),
+                "offset": Out(ceil_log2(config.weight_rows)),
+                "free": Out(range(config.weight_rows + 1)),
+                "x": Out(words(config)),
+                "valid": Out(1),
+                "first": Out(1),
+                "issue": Out(1),
+                "push": Out(1),
+                "meta": Out(result_meta(config)),
+                "sequencing": Out(1),
+                "weights": In(range(config.weight_rows + 1)),
+                "params": In(range(config.param_rows + 1)),
+                "space": In(1),
+            }
+        )
 
 
 class RingReadSignature(wiring.Signature):
@@ -85,13 +87,15 @@ class RingReadSignature(wiring.Signature):
     """
 
     def __init__(self, shape: object, depth: int):
-        super().__init__({
-            "en": Out(1),
-            "offset": Out(ceil_log2(depth)),
-            "row": In(shape),
-            "filled": In(range(depth + 1)),
-            "free": Out(range(depth + 1)),
-        })
+        super().__init__(
+            {
+                "en": Out(1),
+                "offset": Out(ceil_log2(depth)),
+                "row": In(shape),
+                "filled": In(range(depth + 1)),
+                "free": Out(range(depth + 1)),
+            }
+        )
 
 
 class MatEngine(wiring.Component):
@@ -128,27 +132,29 @@ class MatEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self.config = config
         self.read_latency = read_latency
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "busy": Out(1),
-            "running": Out(DESCRIPTOR),
-            "read": Out(ReadSignature(config)),
-            "read_src": Out(Buffer),
-            "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
-            "params_filled": In(range(config.param_rows + 1)),
-            "params_free": Out(range(config.param_rows + 1)),
-            "z_row": Out(ceil_log2(config.z_rows)),
-            "z": In(z_layout(config)),
-            "ksum": In(z_layout(config).elem_shape.elem_shape),
-            "progress": In(PIXEL_BITS),
-            "retired": In(1),
-            "result": Out(stream.Signature(result_layout(config))),
-            "joint": Out(JointSignature(config)),
-            "stall_weights": Out(1),
-            "stall_results": Out(1),
-            "stall_progress": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "busy": Out(1),
+                "running": Out(DESCRIPTOR),
+                "read": Out(ReadSignature(config)),
+                "read_src": Out(Buffer),
+                "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
+                "params_filled": In(range(config.param_rows + 1)),
+                "params_free": Out(range(config.param_rows + 1)),
+                "z_row": Out(ceil_log2(config.z_rows)),
+                "z": In(z_layout(config)),
+                "ksum": In(z_layout(config).elem_shape.elem_shape),
+                "progress": In(PIXEL_BITS),
+                "retired": In(1),
+                "result": Out(stream.Signature(result_layout(config))),
+                "joint": Out(JointSignature(config)),
+                "stall_weights": Out(1),
+                "stall_results": Out(1),
+                "stall_progress": Out(1),
+            }
+        )
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -165,6 +171,7 @@ class MatEngine(wiring.Component):
         return self.read_latency + MacBlock(self.config.n, self.config.m).tree_latency
 
     def elaborate(self, platform: object) -> Module:
+        """Sequencer, rings, array, LayerNorm and results."""
         m = Module()
         config, task = self.config, self.running
         m.submodules.sequencer = sequencer = MatSequencer(config)
@@ -214,7 +221,10 @@ class MatEngine(wiring.Component):
     def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, task: data.View) -> None:
         # The row must come out with the word, so the ring is read later than the buffer; what a beat releases is released then.
         wait = self.read_latency - self.RING_LATENCY
-        en, offset = delayed(m, sequencer.beat_valid, wait, "ring_en", reset=True), delayed(m, sequencer.beat.offset, wait, "ring_offset")
+        en, offset = (
+            delayed(m, sequencer.beat_valid, wait, "ring_en", reset=True),
+            delayed(m, sequencer.beat.offset, wait, "ring_offset"),
+        )
         free = delayed(m, sequencer.free, wait, "ring_free", reset=True)
         leaving = Signal.like(self.weights.filled)
         m.d.sync += leaving.eq(leaving + sequencer.free - free)
@@ -226,7 +236,9 @@ class MatEngine(wiring.Component):
             mine.eq(self.weights.filled - leaving - sequencer.free),
             joints.eq(self.joint.weights - leaving - sequencer.free),
             sequencer.weights.eq(Mux(task.joint & (joints < mine), joints, mine)),
-            sequencer.params.eq(Mux(task.joint & (self.joint.params < self.params_filled), self.joint.params, self.params_filled)),
+            sequencer.params.eq(
+                Mux(task.joint & (self.joint.params < self.params_filled), self.joint.params, self.params_filled)
+            ),
             sequencer.ready.eq((queue.space != 0) & (~task.joint | self.joint.space)),
             queue.issue.eq(sequencer.issue),
             self.joint.en.eq(en & task.joint),
@@ -266,7 +278,14 @@ class MatEngine(wiring.Component):
         return blocks
 
     def _elaborate_results(
-        self, m: Module, queue: ResultQueue, sequencer: MatSequencer, task: data.View, blocks: list[MacBlock], valid: Signal, here: data.View
+        self,
+        m: Module,
+        queue: ResultQueue,
+        sequencer: MatSequencer,
+        task: data.View,
+        blocks: list[MacBlock],
+        valid: Signal,
+        here: data.View,
     ) -> None:
         config = self.config
         is_ln = task.opcode == Opcode.LN
@@ -292,7 +311,9 @@ class MatEngine(wiring.Component):
             sequencer.ln_ready.eq(norm.ready),
         ]
         for c in range(config.m):
-            m.d.comb += norm.norm_gamma[c].eq(Cat(gamma_row[0][c].as_unsigned(), gamma_row[1][c].as_unsigned())[:GAMMA_BITS].as_signed())
+            m.d.comb += norm.norm_gamma[c].eq(
+                Cat(gamma_row[0][c].as_unsigned(), gamma_row[1][c].as_unsigned())[:GAMMA_BITS].as_signed()
+            )
 
         tree = blocks[0].tree_latency
         meta = Signal(result_meta(config))

@@ -12,18 +12,20 @@ from hw.interfaces import GROUP_BITS, PIXEL_BITS, SHARED, entry_bits
 
 def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One beat: a read, the weights that meet it, and where the sum goes if it is the last of its sum."""
-    return data.StructLayout({
-        "px": PIXEL_BITS,            # first pixel read
-        "src_cg": GROUP_BITS,        # channel group read
-        "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base; row of Z, from the task's first
-        "k": DESCRIPTOR["depth"].width,           # position in the sum
-        "first": 1,
-        "last": 1,
-        "second": 1,                 # LN: second pass
-        "cg": GROUP_BITS,            # first channel group of the result
-        "entry": entry_bits(config),
-        "mask": config.l,
-    })
+    return data.StructLayout(
+        {
+            "px": PIXEL_BITS,  # first pixel read
+            "src_cg": GROUP_BITS,  # channel group read
+            "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base; row of Z, from the task's first
+            "k": DESCRIPTOR["depth"].width,  # position in the sum
+            "first": 1,
+            "last": 1,
+            "second": 1,  # LN: second pass
+            "cg": GROUP_BITS,  # first channel group of the result
+            "entry": entry_bits(config),
+            "mask": config.l,
+        }
+    )
 
 
 class MatSequencer(wiring.Component):
@@ -59,26 +61,29 @@ class MatSequencer(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "busy": Out(1),
-            "weights": In(range(config.weight_rows + 1)),
-            "params": In(range(config.param_rows + 1)),
-            "ready": In(1),
-            "progress": In(PIXEL_BITS),
-            "ln_ready": In(1),
-            "ln_finish": Out(1),
-            "issue": Out(1),
-            "beat_valid": Out(1),
-            "beat": Out(beat_layout(config)),
-            "free": Out(range(config.weight_rows + 1)),
-            "stall_weights": Out(1),
-            "stall_results": Out(1),
-            "stall_progress": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "busy": Out(1),
+                "weights": In(range(config.weight_rows + 1)),
+                "params": In(range(config.param_rows + 1)),
+                "ready": In(1),
+                "progress": In(PIXEL_BITS),
+                "ln_ready": In(1),
+                "ln_finish": Out(1),
+                "issue": Out(1),
+                "beat_valid": Out(1),
+                "beat": Out(beat_layout(config)),
+                "free": Out(range(config.weight_rows + 1)),
+                "stall_weights": Out(1),
+                "stall_results": Out(1),
+                "stall_progress": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
+        """Loop counters, what a beat waits for, and the beat."""
         m = Module()
         config, task = self.config, self.task
         lanes, bits = config.l, exact_log2(config.l)
@@ -154,9 +159,8 @@ class MatSequencer(wiring.Component):
             with m.If(is_ln & last_k):
                 m.d.sync += second.eq(1)
             with m.Elif(last_k):
-                with m.If(task.pixel_outer):
-                    with m.If(last_tile):
-                        m.d.sync += px.eq(px + lp)
+                with m.If(task.pixel_outer), m.If(last_tile):
+                    m.d.sync += px.eq(px + lp)
                 with m.Else():
                     m.d.sync += px.eq(Mux(last_px, task.px_start, px + lp))
                 with m.If(end_of_tile):
@@ -171,7 +175,12 @@ class MatSequencer(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 self.busy.eq(1),
-                px.eq(task.px_start), tile.eq(0), k.eq(0), tile_row.eq(0), second.eq(0),
-                src_tile.eq(task.src_cg), out_cg.eq(task.dst_cg),
+                px.eq(task.px_start),
+                tile.eq(0),
+                k.eq(0),
+                tile_row.eq(0),
+                second.eq(0),
+                src_tile.eq(task.src_cg),
+                out_cg.eq(task.dst_cg),
             ]
         return m

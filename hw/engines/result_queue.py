@@ -12,7 +12,8 @@ from hw.interfaces import result_layout
 class ResultQueue(wiring.Component):
     """Results on their way to post-processing.
 
-    An engine's pipeline cannot stop, so it reserves room when it issues the beat that will end a sum (``issue``), and the result always finds it.
+    An engine's pipeline cannot stop, so it reserves room when it issues the beat that will end a sum (``issue``), and the
+    result always finds it.
     The same counts tell when everything that was issued has been written.
 
     Members
@@ -34,15 +35,17 @@ class ResultQueue(wiring.Component):
     def __init__(self, config: AcceleratorConfig, most_issued: int = 1):
         self.config = config
         layout = result_layout(config)
-        super().__init__({
-            "issue": In(range(most_issued + 1)),
-            "space": Out(range(config.result_depth + 1), init=config.result_depth),
-            "push": In(1),
-            "payload": In(layout),
-            "retired": In(1),
-            "idle": Out(1),
-            "o": Out(stream.Signature(layout)),
-        })
+        super().__init__(
+            {
+                "issue": In(range(most_issued + 1)),
+                "space": Out(range(config.result_depth + 1), init=config.result_depth),
+                "push": In(1),
+                "payload": In(layout),
+                "retired": In(1),
+                "idle": Out(1),
+                "o": Out(stream.Signature(layout)),
+            }
+        )
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -50,6 +53,7 @@ class ResultQueue(wiring.Component):
         return buffered_fifo(result_layout(config), config.result_depth)
 
     def elaborate(self, platform: object) -> Module:
+        """A FIFO and two counts."""
         m = Module()
         m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=self.payload.shape().size, depth=self.config.result_depth)
         pending = Signal(16)

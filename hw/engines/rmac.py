@@ -54,21 +54,23 @@ class RMacEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self.config = config
         self.read_latency = read_latency
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "busy": Out(1),
-            "running": Out(DESCRIPTOR),
-            "read": Out(WideReadSignature(config, config.wide)),
-            "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
-            "params_filled": In(range(config.param_rows + 1)),
-            "params_free": Out(range(config.param_rows + 1)),
-            "retired": In(1),
-            "result": Out(stream.Signature(result_layout(config))),
-            "joint": In(JointSignature(config)),
-            "stall_weights": Out(1),
-            "stall_results": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "busy": Out(1),
+                "running": Out(DESCRIPTOR),
+                "read": Out(WideReadSignature(config, config.wide)),
+                "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
+                "params_filled": In(range(config.param_rows + 1)),
+                "params_free": Out(range(config.param_rows + 1)),
+                "retired": In(1),
+                "result": Out(stream.Signature(result_layout(config))),
+                "joint": In(JointSignature(config)),
+                "stall_weights": Out(1),
+                "stall_results": Out(1),
+            }
+        )
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -76,6 +78,7 @@ class RMacEngine(wiring.Component):
         return MacBlock.resources(config.t, config.s) * config.l + ResultQueue.resources(config)
 
     def elaborate(self, platform: object) -> Module:
+        """Sequencers, reads, array and results."""
         m = Module()
         config, task = self.config, self.running
         m.submodules.dw = dw = DwSequencer(config)
@@ -114,7 +117,10 @@ class RMacEngine(wiring.Component):
         self._elaborate_weights(m, dw, is_pw)
         arrive = self.read_latency
         dw_valid, dw_here = delayed(m, dw.beat_valid, arrive, "dw_valid", reset=True), delayed(m, dw.beat, arrive, "dw_beat")
-        head_valid, head_here = delayed(m, head.beat_valid, arrive, "head_valid", reset=True), delayed(m, head.beat, arrive, "head_beat")
+        head_valid, head_here = (
+            delayed(m, head.beat_valid, arrive, "head_valid", reset=True),
+            delayed(m, head.beat, arrive, "head_beat"),
+        )
         k_words, v_words = self._select_head_words(m, head_here)
         blocks = self._elaborate_array(m, is_dw, is_pw, task, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
         self._elaborate_results(m, queue, blocks, is_pw, is_pool, dw_valid, dw_here, head_valid, head_here, k_words)
@@ -159,8 +165,17 @@ class RMacEngine(wiring.Component):
         return k_words, v_words
 
     def _elaborate_array(
-        self, m: Module, is_dw: object, is_pw: object, task: data.View, dw_valid: Signal, dw_here: data.View,
-        head_valid: Signal, head_here: data.View, k_words: data.View, v_words: data.View,
+        self,
+        m: Module,
+        is_dw: object,
+        is_pw: object,
+        task: data.View,
+        dw_valid: Signal,
+        dw_here: data.View,
+        head_valid: Signal,
+        head_here: data.View,
+        k_words: data.View,
+        v_words: data.View,
     ) -> list[MacBlock]:
         config, blocks = self.config, []
         lanes, size = config.l, config.m
@@ -185,7 +200,10 @@ class RMacEngine(wiring.Component):
                     of_pixel = half * size + s
                     k_value = k_words[of_pixel][channel]
                     with m.If(is_pw):
-                        m.d.comb += [macs.x[lane][s].eq(self.joint.x[block][s]), macs.w[lane][s].eq(self.weights.row[block][lane][s])]
+                        m.d.comb += [
+                            macs.x[lane][s].eq(self.joint.x[block][s]),
+                            macs.w[lane][s].eq(self.weights.row[block][lane][s]),
+                        ]
                     with m.Elif(is_dw):
                         m.d.comb += [
                             macs.x[lane][s].eq(Mux(dw_here.outside[pixel], pad, Mux(two, spread, straight))),
@@ -200,8 +218,17 @@ class RMacEngine(wiring.Component):
         return blocks
 
     def _elaborate_results(
-        self, m: Module, queue: ResultQueue, blocks: list[MacBlock], is_pw: object, is_pool: object, dw_valid: Signal, dw_here: data.View,
-        head_valid: Signal, head_here: data.View, k_words: data.View,
+        self,
+        m: Module,
+        queue: ResultQueue,
+        blocks: list[MacBlock],
+        is_pw: object,
+        is_pool: object,
+        dw_valid: Signal,
+        dw_here: data.View,
+        head_valid: Signal,
+        head_here: data.View,
+        k_words: data.View,
     ) -> None:
         config, payload = self.config, queue.payload
         size = config.m
@@ -268,7 +295,13 @@ class RMacEngine(wiring.Component):
                 for s in range(size):
                     m.d.comb += payload.acc[slot][s].eq(held[0][slot][s])
         with m.Elif(z_ended):
-            m.d.comb += [queue.push.eq(1), payload.mask.eq(z_here.mask), payload.px.eq(z_here.k), payload.cg.eq(z_here.v), payload.entry.eq(z_here.entry)]
+            m.d.comb += [
+                queue.push.eq(1),
+                payload.mask.eq(z_here.mask),
+                payload.px.eq(z_here.k),
+                payload.cg.eq(z_here.v),
+                payload.entry.eq(z_here.entry),
+            ]
             for i in range(size):
                 for j in range(config.t):
                     m.d.comb += payload.acc[i][j].eq(z_rows[i][j])

@@ -35,18 +35,20 @@ class TaskState(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        super().__init__({
-            "start": In(1),
-            "task": In(DESCRIPTOR),
-            "running": Out(DESCRIPTOR),
-            "started": Out(1),
-            "sequencing": In(1),
-            "results_idle": In(1),
-            "used": In(1),
-            "entry": In(entry_bits(config)),
-            "busy": Out(1),
-            "params_free": Out(range(config.param_rows + 1)),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "task": In(DESCRIPTOR),
+                "running": Out(DESCRIPTOR),
+                "started": Out(1),
+                "sequencing": In(1),
+                "results_idle": In(1),
+                "used": In(1),
+                "entry": In(entry_bits(config)),
+                "busy": Out(1),
+                "params_free": Out(range(config.param_rows + 1)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """One register of each."""

@@ -13,6 +13,9 @@ from hw.interfaces import GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSig
 from hw.memory.rotate import Rotator
 from quant.contract import ACT_BITS
 
+#: One channel's value, as a rule.
+INT8 = signed(ACT_BITS)
+
 
 class WideReadSignature(wiring.Signature):
     """A read of ``wide`` channel groups at once: sub-buffer ``c`` answers for the channel group with index ``c`` mod ``wide``.
@@ -31,7 +34,7 @@ class WideReadSignature(wiring.Signature):
         ``[c][lane][channel]``, ``latency`` cycles later.
     """
 
-    def __init__(self, config: AcceleratorConfig, wide: int, element: ShapeLike = signed(ACT_BITS)):
+    def __init__(self, config: AcceleratorConfig, wide: int, element: ShapeLike = INT8):
         super().__init__({
             "valid": Out(1),
             "px": Out(signed(PIXEL_BITS + 2)),
@@ -49,7 +52,8 @@ class WideReadSignature(wiring.Signature):
 class ActBuffer(wiring.Component):
     """One activation buffer (docs/architecture.md, section 2): ``wide`` sub-buffers of ``l`` banks of one word.
 
-    Reading and writing never meet: one port each. A word written is readable by requests ``write_latency`` cycles after its write.
+    Reading and writing never meet: one port each. A word written is readable by requests ``write_latency`` cycles after its
+    write.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ class ActBuffer(wiring.Component):
     #: Cycles after a write from which a read request sees it.
     write_latency = 5
 
-    def __init__(self, config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = signed(ACT_BITS)):
+    def __init__(self, config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = INT8):
         self.config = config
         self.rows = rows
         self.wide = wide
@@ -86,17 +90,19 @@ class ActBuffer(wiring.Component):
         })
 
     @staticmethod
-    def resources(config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = signed(ACT_BITS)) -> Resources:
+    def resources(config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = INT8) -> Resources:
         """The banks, and a multiplier for each channel group addressed: one written, one or two read."""
         addresses = 2 if wide == 1 else 3
         banks = ram(unsigned(config.m * Shape.cast(element).width), rows) * (config.l * wide)
         return banks + Resources(dsp=addresses if ceil_log2(rows) >= DSP_PRODUCT_BITS else 0)
 
     def elaborate(self, platform: object) -> Module:
+        """Banks, the writing side and the reading side."""
         m = Module()
         address = unsigned(ceil_log2(self.rows))
         word = self.write.payload.words.shape().elem_shape
-        banks = [[memory.Memory(shape=unsigned(word.size), depth=self.rows, init=[]) for _ in range(self.config.l)] for _ in range(self.wide)]
+        banks = [[memory.Memory(shape=unsigned(word.size), depth=self.rows, init=[]) for _ in range(self.config.l)] for _ in
+        range(self.wide)]
         for c, row in enumerate(banks):
             for b, bank in enumerate(row):
                 m.submodules[f"bank_{c}_{b}"] = bank
@@ -119,7 +125,8 @@ class ActBuffer(wiring.Component):
         ]
         multiples = _multiples(m, payload.rows, (lanes + self.wide - 2) // self.wide, "write")
         # Step 2: every slot's row and sub-buffer.
-        slot = data.StructLayout({"mask": 1, "row": address, "sub": max(1, wide_bits), "word": payload.words.shape().elem_shape.size})
+        word_bits = payload.words.shape().elem_shape.size
+        slot = data.StructLayout({"mask": 1, "row": address, "sub": max(1, wide_bits), "word": word_bits})
         slots = Signal(data.ArrayLayout(slot, lanes))
         amount = Signal(max(1, bits))
         low = payload1.px[:bits] if bits else Const(0, 1)
@@ -195,7 +202,8 @@ class ActBuffer(wiring.Component):
                     with m.Switch(spread1):
                         for spread in range(bits + 1):
                             with m.Case(spread):
-                                m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits - spread))]
+                                m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits -
+                                spread))]
                 m.d.sync += bank_row.eq(chosen_row + multiples[channel] + ((low1 + pixel) >> bits))
                 # Step 3: the memory; step 4: its output register.
                 word = Signal(port.data.shape(), name=f"word_{c}_{b}")

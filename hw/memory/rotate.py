@@ -42,6 +42,7 @@ class Rotator(wiring.Component):
         })
 
     def elaborate(self, platform: object) -> Module:
+        """Two registered steps of multiplexers."""
         m = Module()
         half = (self.stages + 1) // 2
         coarse = range(half, self.stages)

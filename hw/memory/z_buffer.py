@@ -23,7 +23,8 @@ class ZBuffer(wiring.Component):
     Members
     -------
     write_valid : In(1)
-        Store ``rows`` into row ``write_row``: ``Z[k*m + i][j*m + n] = rows[i][n]`` of column group ``j = write_j``; or, with ``write_ksum``, ``rows[0]`` as Ks.
+        Store ``rows`` into row ``write_row``: ``Z[k*m + i][j*m + n] = rows[i][n]`` of column group ``j = write_j``; or, with
+        ``write_ksum``, ``rows[0]`` as Ks.
     read_row : In
         The row, answered ``latency`` cycles later.
     z : Out([group j][lane n][input i] of int8)
@@ -58,6 +59,7 @@ class ZBuffer(wiring.Component):
         return squares + ram(unsigned(word), config.z_rows)
 
     def elaborate(self, platform: object) -> Module:
+        """A memory for each column group, and one for Ks."""
         m = Module()
         size, groups = self.config.m, self.config.max_groups
         depth = self.config.z_rows

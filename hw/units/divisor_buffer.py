@@ -8,8 +8,8 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.cost import Resources, ram
-from hw.interfaces import SPLIT_BITS
 from hw.delay import delayed
+from hw.interfaces import SPLIT_BITS
 from quant.contract import CODE_BITS
 
 

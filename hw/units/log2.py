@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.interfaces import PARAM
 from hw.delay import delayed
+from hw.interfaces import PARAM
 from quant.contract import ACC_BITS, CODE_BITS
 
 #: Bits of a divisor: an accumulator that is never negative.

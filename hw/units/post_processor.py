@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Act, Buffer
 from hw.cost import DSP_PRODUCT_BITS, Resources
+from hw.delay import delayed
 from hw.interfaces import (
     GROUP_BITS,
     LOGIT_BITS,
@@ -25,7 +26,6 @@ from hw.interfaces import (
     result_layout,
     words,
 )
-from hw.delay import delayed
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.requantizer import Requantizer
@@ -80,7 +80,8 @@ class ZWriteSignature(wiring.Signature):
     j : Out
         Group of V's channels.
     ksum : Out(1)
-        ``rows[0]`` is Ks of the row's channels; otherwise ``rows[i]`` are those of its channel ``i`` in Z, columns of group ``j``.
+        ``rows[0]`` is Ks of the row's channels; otherwise ``rows[i]`` are those of its channel ``i`` in Z, columns of group
+        ``j``.
     rows : Out(ArrayLayout(ArrayLayout(signed(ACT_BITS), m), m))
         The values.
     """

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.interfaces import words
 from hw.delay import delayed
+from hw.interfaces import words
 from quant.contract import ACC_BITS, ACT_BITS
 
 

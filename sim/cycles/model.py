@@ -61,7 +61,7 @@ class _Run:
         self.memory = memory
         self.timing = Timing.of(program.config)
         self.stream = WeightStream(program.config, memory.latency + STREAM_START)
-        self.idle = {unit: 0 for unit in Unit}
+        self.idle = dict.fromkeys(Unit, 0)
         self.progress: list[tuple[int, int]] = []  # completed pixels of the last DW task, and when they can be read
         self.dispatched = memory.latency + FETCH - DISPATCH
 
@@ -113,7 +113,7 @@ class _Run:
         now -= 1
         for tile in range(task.get("tiles")):
             firsts = {engine: len(self.stream.rings[WEIGHTS[engine]].arrived) for engine in engines}
-            for packet in task.packets[tile * per_tile:(tile + 1) * per_tile]:
+            for packet in task.packets[tile * per_tile : (tile + 1) * per_tile]:
                 self.stream.deliver(packet)
             for k in range(depth):
                 now = max([now + 1, *(self.stream.rings[WEIGHTS[engine]].arrived[firsts[engine] + k] for engine in engines)])
@@ -231,10 +231,15 @@ class _Run:
         return end, task.beats(self.config)
 
     def _load(self, task: Task) -> int:
-        # A row of outputs takes a cycle a pixel for each ``l`` channel groups; of the two rows that the next one needs, one comes in meanwhile
+        # A row of outputs takes a cycle a pixel for each ``l`` channel groups; of the two rows that the next one needs, one
+        # comes in meanwhile
         # and one, four pixels a cycle, afterwards.
         width = task.get("w_in")
-        row = task.get("w_out") * -(-task.get("dst_cg_end") // self.config.l) + max(width // 4, -(-3 * width // self.config.beat_bytes)) + LOAD_ROW
+        row = (
+            task.get("w_out") * -(-task.get("dst_cg_end") // self.config.l)
+            + max(width // 4, -(-3 * width // self.config.beat_bytes))
+            + LOAD_ROW
+        )
         return LOAD_START + self.memory.latency + task.get("px_end") // task.get("w_out") * row
 
     def _store(self, task: Task) -> int:

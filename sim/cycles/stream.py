@@ -29,9 +29,11 @@ class WeightStream:
         self.config = config
         self.time = start
         self.beats = 0
-        self.rings = {
-            WEIGHTS["mat"]: Ring(config.weight_rows), WEIGHTS["rmac"]: Ring(config.weight_rows),
-            PARAMS["mat"]: Ring(config.param_rows), PARAMS["rmac"]: Ring(config.param_rows),
+        self.rings: dict[int, Ring] = {
+            WEIGHTS["mat"]: Ring(config.weight_rows),
+            WEIGHTS["rmac"]: Ring(config.weight_rows),
+            PARAMS["mat"]: Ring(config.param_rows),
+            PARAMS["rmac"]: Ring(config.param_rows),
         }
 
     def deliver(self, packet: Packet) -> None:

@@ -45,15 +45,24 @@ def unfold(picture: np.ndarray, pads: list[int]) -> np.ndarray:
     for c in range(3):
         padded[c] = pads[c]
         padded[c, 1:-1, 1:-1] = picture[c].astype(np.int64) - 128
-    taps = [padded[c, ky:ky + height:2, kx:kx + width:2].reshape(-1) for kx in range(3) for ky in range(3) for c in range(3)]
+    taps = [
+        padded[c, ky : ky + height : 2, kx : kx + width : 2].reshape(-1) for kx in range(3) for ky in range(3) for c in range(3)
+    ]
     return np.stack(taps, axis=1)
 
 
-def run_core(program: Program, picture: np.ndarray, *, pads: list[int], stall: float = 0.0, seed: int = 0, limit: int = 200_000) -> CoreRun:
+def run_core(
+    program: Program, picture: np.ndarray, *, pads: list[int], stall: float = 0.0, seed: int = 0, limit: int = 200_000
+) -> CoreRun:
     """Run a program: rings are fed from its packets, LOAD is done by the bench, STORE is left out."""
     config = program.config
     dut, run, rng = Core(config), CoreRun(), random.Random(seed)
-    names = {WEIGHTS["mat"]: "mat_weights", WEIGHTS["rmac"]: "rmac_weights", PARAMS["mat"]: "mat_params", PARAMS["rmac"]: "rmac_params"}
+    names = {
+        WEIGHTS["mat"]: "mat_weights",
+        WEIGHTS["rmac"]: "rmac_weights",
+        PARAMS["mat"]: "mat_params",
+        PARAMS["rmac"]: "rmac_params",
+    }
     done = False
 
     async def feed(ctx):
@@ -81,9 +90,14 @@ def run_core(program: Program, picture: np.ndarray, *, pads: list[int], stall: f
                 await load(ctx, task)
                 continue
             values = unpack(task.descriptor())
-            ctx.set(dut.task, DESCRIPTOR.const({name: values[name] for name in values if name not in ("opcode", "src", "dst", "dst2", "act", "res_src")}
-                                               | {"opcode": Opcode(values["opcode"]), "act": task.fields.get("act", 0)}
-                                               | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}))
+            ctx.set(
+                dut.task,
+                DESCRIPTOR.const(
+                    {name: values[name] for name in values if name not in ("opcode", "src", "dst", "dst2", "act", "res_src")}
+                    | {"opcode": Opcode(values["opcode"]), "act": task.fields.get("act", 0)}
+                    | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}
+                ),
+            )
             start = dut.mat_start if task.unit is Unit.MAT else dut.rmac_start
             ctx.set(start, 1)
             await ctx.tick()
@@ -100,9 +114,23 @@ def run_core(program: Program, picture: np.ndarray, *, pads: list[int], stall: f
         flat[:, :27] = values
         for px, row in enumerate(flat):
             for cg in range(0, groups, config.l):
-                words = [[int(v) for v in row[(cg + i) * config.m:(cg + i + 1) * config.m]] if cg + i < groups else [0] * config.m for i in range(config.l)]
+                words = [
+                    [int(v) for v in row[(cg + i) * config.m : (cg + i + 1) * config.m]] if cg + i < groups else [0] * config.m
+                    for i in range(config.l)
+                ]
                 mask = sum(1 << i for i in range(config.l) if cg + i < groups)
-                ctx.set(dut.load, {"mask": mask, "px": px, "cg": cg, "split": 0, "base": task.get("dst_base"), "rows": task.get("dst_rows"), "words": words})
+                ctx.set(
+                    dut.load,
+                    {
+                        "mask": mask,
+                        "px": px,
+                        "cg": cg,
+                        "split": 0,
+                        "base": task.get("dst_base"),
+                        "rows": task.get("dst_rows"),
+                        "words": words,
+                    },
+                )
                 ctx.set(dut.load_valid, 1)
                 await ctx.tick()
         ctx.set(dut.load_valid, 0)
@@ -113,11 +141,16 @@ def run_core(program: Program, picture: np.ndarray, *, pads: list[int], stall: f
             await ctx.tick()
             run.cycles += 1
             if run.cycles > limit:
-                raise TimeoutError(f"no end after {limit} cycles; {len(run.dispatched)} tasks dispatched, last {run.dispatched[-1][0].opcode if run.dispatched else None}")
+                raise TimeoutError(
+                    f"no end after {limit} cycles; {len(run.dispatched)} tasks dispatched, last "
+                    f"{run.dispatched[-1][0].opcode if run.dispatched else None}"
+                )
             if ctx.get(dut.trace_valid):
                 record = {name: ctx.get(getattr(dut, f"trace_{name}")) for name in TRACES if name not in ("valid", "words")}
                 mask = record["mask"]
-                record["words"] = {i: [ctx.get(dut.trace_words[i][c]) for c in range(config.m)] for i in range(config.l) if mask >> i & 1}
+                record["words"] = {
+                    i: [ctx.get(dut.trace_words[i][c]) for c in range(config.m)] for i in range(config.l) if mask >> i & 1
+                }
                 record["cycle"] = run.cycles
                 run.writes.append(record)
 
@@ -143,6 +176,6 @@ def tensors(program: Program, artifact, run: CoreRun) -> dict[str, np.ndarray]:
             for i, word in record["words"].items():
                 px, cg = record["px"] + i % (1 << record["split"]), record["cg"] + (i >> record["split"])
                 assert px < pixels and cg < groups, (layer.name, px, cg)
-                values[cg * config.m:(cg + 1) * config.m, px] = word
+                values[cg * config.m : (cg + 1) * config.m, px] = word
         result[layer.name] = values[:channels]
     return result

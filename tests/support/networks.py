@@ -34,7 +34,9 @@ class NetworkBuilder:
             "zero": rng.integers(-40, 40, channels).astype(np.int32),
         }
 
-    def _add(self, name: str, kind: str, inputs: tuple[str, ...], shape: tuple[int, ...], attrs: dict, post: Post | None, arrays: dict) -> str:
+    def _add(
+        self, name: str, kind: str, inputs: tuple[str, ...], shape: tuple[int, ...], attrs: dict, post: Post | None, arrays: dict
+    ) -> str:
         self.layers.append(Layer(name, kind, inputs, shape, 1.0, attrs, post, arrays))
         self.shapes[name] = shape
         return name
@@ -48,9 +50,15 @@ class NetworkBuilder:
 
     def stem(self, channels: int, act: str = "hardswish") -> str:
         _, h, w = self.input_shape
-        arrays = {"weight": self._weights(channels, 3, 3, 3), "pad": self.rng.integers(-128, 128, 3).astype(np.int32), **self._post_arrays(channels, 27, act)}
+        arrays = {
+            "weight": self._weights(channels, 3, 3, 3),
+            "pad": self.rng.integers(-128, 128, 3).astype(np.int32),
+            **self._post_arrays(channels, 27, act),
+        }
         post = Post(act, 12 if act == "hardswish" else 0)
-        return self._add("stem.0", "conv", ("image",), (channels, (h + 1) // 2, (w + 1) // 2), {"kernel": 3, "stride": 2}, post, arrays)
+        return self._add(
+            "stem.0", "conv", ("image",), (channels, (h + 1) // 2, (w + 1) // 2), {"kernel": 3, "stride": 2}, post, arrays
+        )
 
     def pw(self, name: str, source: str, channels: int, act: str = "none", residual: str | None = None, groups: int = 1) -> str:
         c, h, w = self.shapes[source]
@@ -68,7 +76,15 @@ class NetworkBuilder:
         c, h, w = self.shapes[source]
         arrays = {"weight": self._weights(c, kernel, kernel), **self._post_arrays(c, kernel * kernel, act)}
         attrs = {"kernel": kernel, "stride": stride, "pad": int(self.rng.integers(-128, 128))}
-        return self._add(name, "dw", (source,), (c, -(-h // stride), -(-w // stride)), attrs, Post(act, 12 if act == "hardswish" else 0), arrays)
+        return self._add(
+            name,
+            "dw",
+            (source,),
+            (c, -(-h // stride), -(-w // stride)),
+            attrs,
+            Post(act, 12 if act == "hardswish" else 0),
+            arrays,
+        )
 
     def attention(self, name: str, sources: tuple[str, ...], dim: int) -> str:
         c, h, w = self.shapes[sources[0]]
@@ -83,7 +99,12 @@ class NetworkBuilder:
         k_mult, k_shift = scale(100 / (30 * pixels))
         o_mult, o_shift = scale(0.5)
         arrays = {
-            "z_mult": z_mult, "z_shift": z_shift, "k_mult": k_mult, "k_shift": k_shift, "o_mult": o_mult, "o_shift": o_shift - 4,
+            "z_mult": z_mult,
+            "z_shift": z_shift,
+            "k_mult": k_mult,
+            "k_shift": k_shift,
+            "o_mult": o_mult,
+            "o_shift": o_shift - 4,
             "div_min": self.rng.integers(2, 8, heads).astype(np.int32),
         }
         return self._add(name, "attention", sources, (heads * dim, h, w), {"heads": heads, "dim": dim}, None, arrays)
@@ -119,7 +140,12 @@ class NetworkBuilder:
         return self
 
     def artifact(self) -> Artifact:
-        network = {"name": "random", "resolution": list(self.input_shape[1:]), "classes": self.layers[-1].output_shape[0], "task": "classification"}
+        network = {
+            "name": "random",
+            "resolution": list(self.input_shape[1:]),
+            "classes": self.layers[-1].output_shape[0],
+            "task": "classification",
+        }
         artifact = Artifact(network=network, layers=self.layers, output=self.layers[-1].name, input_shape=self.input_shape)
         artifact.check()
         return artifact

@@ -42,7 +42,7 @@ def digits_artifact() -> Artifact:
 
 def held_out(count: int, first: int = 0) -> NDArray[np.uint8]:
     """Real digits that the network was not trained with."""
-    return digits().held_out[first:first + count]
+    return digits().held_out[first : first + count]
 
 
 @contextmanager
@@ -105,28 +105,36 @@ class Dram:
         at, first = self.program.addresses, len(self.image)
         region = bytearray(at["end"])
         for name, data in (
-            ("program", descriptors or self.program.descriptors), ("weights", weights or self.program.weights),
+            ("program", descriptors or self.program.descriptors),
+            ("weights", weights or self.program.weights),
             ("input", self.picture.transpose(1, 2, 0).tobytes()),
         ):
-            region[at[name]:at[name] + len(data)] = data
+            region[at[name] : at[name] + len(data)] = data
         self.image += region
-        return Copy({
-            "program": first + at["program"], "program_count": self.program.descriptor_count,
-            "weights": first + at["weights"], "weights_beats": self.program.weight_beats,
-            "picture": first + at["input"], "output": first + at["output"], "watchdog": 1 << 20,
-        })
+        return Copy(
+            {
+                "program": first + at["program"],
+                "program_count": self.program.descriptor_count,
+                "weights": first + at["weights"],
+                "weights_beats": self.program.weight_beats,
+                "picture": first + at["input"],
+                "output": first + at["output"],
+                "watchdog": 1 << 20,
+            }
+        )
 
     def run(self, *copies: Copy, **settings: Any) -> RunResult:
         """One job with a run for each copy; its output is the whole memory."""
         size = -(-len(self.image) // TOY.beat_bytes) * TOY.beat_bytes
         job = Job(
-            memory=bytes(self.image), runs=tuple(copy.arguments for copy in copies), registers=register_map.to_dict(TOY),
-            output_bytes=size, **settings,
+            memory=bytes(self.image),
+            runs=tuple(copy.arguments for copy in copies),
+            registers=register_map.to_dict(TOY),
+            output_bytes=size,
+            **settings,
         )
         return run_bench(toy(), job)
 
     def result(self, run: RunResult, copy: Copy) -> NDArray[np.int64]:
         """What a run wrote."""
-        return stored(run.output[copy.output:], self.program, self.artifact)
-
-
+        return stored(run.output[copy.output :], self.program, self.artifact)
