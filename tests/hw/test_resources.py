@@ -24,6 +24,7 @@ from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.resources import __main__, breakdown, estimate, synthesis
+from hw.top import Accelerator
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.layer_norm import LayerNormCore
 from hw.units.post_processor import PostProcessor
@@ -98,6 +99,15 @@ def test_an_own_accumulator_needs_no_further_dsp():
 ])
 def test_composed(component, counted):
     _check(component(), counted)
+
+
+@yosys
+@pytest.mark.full
+def test_the_whole_toy():
+    found, counted = synthesis.resources(synthesis.cells(Accelerator(TOY))), estimate(TOY)
+    assert (found.bram18, found.lutram) == (counted.bram18, counted.lutram)
+    # Flattened, operands of address multipliers may turn out to be narrow.
+    assert found.dsp <= counted.dsp <= found.dsp + 4
 
 
 def test_sizes_of_memories():
