@@ -14,7 +14,10 @@ from hw.cost import Resources
 
 
 class DescriptorFetch(wiring.Component):
-    """Reads ``count`` descriptors from ``address`` on, at most one burst ahead.
+    """Reads ``count`` descriptors from ``address`` on, two bursts ahead.
+
+    With one, the next burst is asked for when the last descriptor of the one before has left, and then comes behind all weights
+    that the bus owes: every so many descriptors a task would start a hundred cycles late.
 
     A descriptor leaves one cycle after its last beat, and the next one needs ``descriptor_beats`` cycles.
 
@@ -48,13 +51,17 @@ class DescriptorFetch(wiring.Component):
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
         """The reader."""
-        return LinearReader.resources(config, max(config.axi_burst, config.descriptor_beats))
+        return LinearReader.resources(config, DescriptorFetch._depth(config))
+
+    @staticmethod
+    def _depth(config: AcceleratorConfig) -> int:
+        return 2 * max(config.axi_burst, config.descriptor_beats)
 
     def elaborate(self, platform: object) -> Module:
         """A reader, and a register that collects the beats of a descriptor."""
         m = Module()
         beats = self._config.descriptor_beats
-        m.submodules.reader = reader = LinearReader(self._config, max(self._config.axi_burst, beats))
+        m.submodules.reader = reader = LinearReader(self._config, self._depth(self._config))
         wiring.connect(m, reader.axi, wiring.flipped(self.axi))
         m.d.comb += [
             reader.start.eq(self.start),
