@@ -8,6 +8,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import DISPATCH, IDLE, START, Timing
+from sim.cycles.bus import load_cycles, read_ahead
 from sim.cycles.stream import WeightStream
 
 
@@ -82,7 +83,7 @@ class _Run:
     def _run(self, task: Task, start: int) -> tuple[int, int]:
         match task.opcode:
             case Opcode.LOAD:
-                return start + self._load(task), 0
+                return start + self._load(task, start), 0
             case Opcode.STORE:
                 return start + self._store(task), 0
             case Opcode.PW if task.get("pixel_outer"):
@@ -230,17 +231,9 @@ class _Run:
         ring.release(rows, end - 1)
         return end, task.beats(self.config)
 
-    def _load(self, task: Task) -> int:
-        # A row of outputs takes a cycle a pixel for each ``l`` channel groups; of the two rows that the next one needs, one
-        # comes in meanwhile
-        # and one, four pixels a cycle, afterwards.
-        width = task.get("w_in")
-        row = (
-            task.get("w_out") * -(-task.get("dst_cg_end") // self.config.l)
-            + max(width // 4, -(-3 * width // self.config.beat_bytes))
-            + LOAD_ROW
-        )
-        return LOAD_START + self.memory.latency + task.get("px_end") // task.get("w_out") * row
+    def _load(self, task: Task, start: int) -> int:
+        ahead = read_ahead([packet for one in self.program.tasks for packet in one.packets], self.config)
+        return load_cycles(task, self.config, self.memory.latency, start, ahead)
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes
@@ -250,9 +243,7 @@ class _Run:
 #: Cycles from the start to the first descriptor's dispatch and to the first beat of weights, beyond the memory's latency.
 FETCH = 12
 STREAM_START = 6
-#: Cycles of LOAD and STORE beyond the memory's latency and their beats.
-LOAD_START = 4
-LOAD_ROW = 4
+#: Cycles of STORE beyond the memory's latency and its beats.
 STORE_START = 20
 
 

@@ -1,0 +1,159 @@
+"""What the cycle model foretells, against the simulated hardware and against what must hold of any schedule."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hw.compiler.compile import compile_network
+from hw.compiler.program import Program
+from hw.config import TOY
+from hw.control.descriptor import Opcode, Unit
+from quant.checkpoints import load
+from quant.inspect import layer_table
+from sim.bench.runner import RunResult
+from sim.cycles.bus import load_cycles, read_ahead
+from sim.cycles.model import Memory, predict, summary
+from sim.simulate import MemoryOptions, SimulationReport, simulate
+from tests.support.networks import NetworkBuilder
+from tests.support.road import Dram, digits_artifact, held_out, needs_simulator, recorded, toy
+
+#: The promise: a layer's cycles, and a whole picture's.
+LAYER, TOTAL = 0.05, 0.02
+LATENCIES = (1, 20, 60)
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile_network(digits_artifact(), TOY)
+
+
+# ---- against the hardware ---------------------------------------------------------------------------------------------------
+
+
+def measured(latency: int) -> tuple[SimulationReport, RunResult]:
+    toy()
+    with pytest.MonkeyPatch.context() as patch:
+        results = recorded(patch)
+        report = simulate(digits_artifact(), TOY, held_out(1), memory=MemoryOptions(latency=latency))
+    return report, results[0]
+
+
+@needs_simulator
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_every_layer_of_the_built_in_network_takes_what_was_foretold(program, latency):
+    report, _ = measured(latency)
+    assert report.comparison.equal
+    assert len(report.layers) == 33
+    wrong = {row.name: (row.predicted, row.cycles) for row in report.layers if abs(row.predicted / row.cycles - 1) > LAYER}
+    assert wrong == {}
+    assert abs(report.cycles_predicted / report.cycles - 1) <= TOTAL
+    assert report.counters["weight_beats_read"] == predict(program).weight_beats == program.weight_beats
+
+
+@needs_simulator
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_load_and_store_take_what_was_foretold(program, latency):
+    _, result = measured(latency)
+    foretold = {time.task.opcode: time.end - time.start for time in predict(program, Memory(latency)).tasks}
+    for opcode, unit in ((Opcode.LOAD, Unit.LOAD), (Opcode.STORE, Unit.STORE)):
+        took = [interval.end - interval.start for interval in result.intervals if interval.unit is unit]
+        assert len(took) == 1
+        assert abs(foretold[opcode] - took[0]) <= max(3, LAYER * took[0]), opcode
+
+
+@needs_simulator
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (30, 20), (16, 48), (64, 64)])
+def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(height, width):
+    toy()
+    net = NetworkBuilder(1, height, width)
+    artifact = net.head(net.pw("pw", net.stem(5), 16), 8, 8, 4).artifact()
+    dram = Dram(artifact, np.zeros((3, height, width), np.uint8))
+    whole = dram.add()
+    load = dram.program.tasks[0]
+    ahead = read_ahead([packet for task in dram.program.tasks for packet in task.packets], TOY)
+    for latency in (20, 150):
+        run = dram.run(whole, whole.changed(weights_beats=0, watchdog=3000), latency=latency)
+        took = [interval.end - interval.start for interval in run.intervals if interval.unit is Unit.LOAD]
+        foretold = [load_cycles(load, TOY, latency, latency + 12, beats) for beats in (ahead, (0, 0))]
+        assert all(abs(a - b) <= max(15, LAYER * b / 2) for a, b in zip(foretold, took, strict=True)), (latency, took, foretold)
+
+
+@needs_simulator
+@pytest.mark.parametrize("seed", [21, 22])
+def test_a_network_that_the_model_was_not_made_with(seed):
+    toy()
+    net = NetworkBuilder(seed, 24, 32)
+    stem = net.stem(8)
+    trunk = net.pw("mb.pw2", net.dw("mb.dw", net.pw("mb.pw1", stem, 30, "hardswish"), stride=1 + seed % 2), 12)
+    qkv = net.pw("qkv", trunk, 24)
+    trunk = net.pw("proj", net.attention("att", (qkv,), 4), 12, residual=trunk)
+    report = simulate(net.head(trunk, 20, 24, 6).artifact(), TOY, np.zeros((1, 3, 24, 32), np.uint8))
+    assert report.comparison.equal
+    assert abs(report.cycles_predicted / report.cycles - 1) <= TOTAL
+    off = {row.name: (row.predicted, row.cycles) for row in report.layers}
+    assert {name: (a, b) for name, (a, b) in off.items() if abs(a - b) > max(4, LAYER * b)} == {}
+
+
+# ---- what must hold of any schedule --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_tasks_start_in_order_and_only_when_their_units_are_idle(program, latency):
+    prediction = predict(program, Memory(latency))
+    assert [time.task for time in prediction.tasks] == list(program.tasks)
+    idle = dict.fromkeys(Unit, 0)
+    before = 0
+    for time in prediction.tasks:
+        assert time.start > before, time.task
+        needed = time.task.wait | time.task.unit | (Unit.RMAC if time.task.joint else Unit(0))
+        assert all(idle[unit] <= time.start for unit in Unit if unit & needed), time.task
+        assert time.end - time.start >= time.work
+        before = time.start
+        for unit in Unit:
+            if unit & time.task.unit or (unit is Unit.RMAC and time.task.joint):
+                idle[unit] = time.end
+    assert prediction.cycles >= max(idle.values())
+
+
+def test_a_slower_memory_never_helps(program):
+    cycles = [predict(program, Memory(latency)).cycles for latency in (0, 1, 20, 60, 100)]
+    assert cycles == sorted(cycles)
+    # Everything is read ahead: little more than the fetch at the start and the answer at the end is waited for.
+    assert 0 < cycles[-1] - cycles[0] < 3 * 100
+
+
+def test_engines_overlap(program):
+    """The two pipelines: depthwise beside the product that follows it, K^T V beside the division of the heads before."""
+    times = predict(program).tasks
+    pairs = [(a, b) for a, b in itertools.pairwise(times) if a.task.opcode is Opcode.DW and b.task.get("gated")]
+    assert len(pairs) >= 4
+    assert all(second.start < first.end < second.end for first, second in pairs)
+    sums = [time for time in times if time.task.opcode is Opcode.KTV]
+    divisions = [time for time in times if time.task.opcode in (Opcode.DIV, Opcode.QZ)]
+    assert any(a.start < b.end and b.start < a.end for a in sums for b in divisions)
+
+
+def test_the_network_s_products_are_those_of_the_layer_table(program):
+    table = layer_table(load("digits").spec)
+    prediction = predict(program)
+    assert prediction.macs == summary(program)["macs"] == table.macs
+    assert prediction.cycles * TOY.multipliers > table.macs
+
+
+def test_layers_cover_the_picture(program):
+    prediction = predict(program)
+    spans = prediction.layers()
+    assert list(spans) == [layer.name for layer in digits_artifact().layers]
+    assert all(start < end <= prediction.cycles for start, end in spans.values())
+    assert summary(program)["cycles"] == prediction.cycles
+
+
+def test_what_is_read_ahead_ends_where_a_ring_is_full(program):
+    packets = [packet for task in program.tasks for packet in task.packets]
+    ahead, wanted = read_ahead(packets, TOY)
+    assert 0 < ahead < wanted < program.weight_beats
+    assert wanted - ahead == 8 * TOY.axi_burst
+    boundless = TOY.with_(weight_rows=1 << 14, param_rows=1 << 14)
+    assert read_ahead(packets, boundless) == (program.weight_beats, program.weight_beats)
+    assert read_ahead([], TOY) == (0, 0)
