@@ -39,6 +39,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
 
     toolchain.environment()
     config = configuration(config_name)
+    files.check_place(directory)
     (directory / "summary.json").unlink(missing_ok=True)
     seconds: dict[str, float] = {}
 

@@ -1,5 +1,8 @@
 """The two kinds of failure: the user's and ours."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Something the user can mend: a file, a network, an option, a missing tool.
@@ -11,3 +14,20 @@ class UserError(Exception):
 
 class InternalError(Exception):
     """A broken promise inside triovit; never the user's fault. Shown with its traceback."""
+
+
+@contextmanager
+def about(source: object) -> Iterator[None]:
+    """Put ``source``, a file or a name, before the user's errors of the block that begin with a layer and name no file.
+
+    Raises
+    ------
+    UserError
+        What the block raised.
+    """
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith("layer "):
+            raise UserError(f"{source}: {error}") from error
+        raise

@@ -65,8 +65,9 @@ def write_json(path: Path | str, value: Any) -> None:
 def atomic_directory(path: Path | str, marker: str) -> Iterator[Path]:
     """A new directory to fill that takes ``path``'s place when the block ends well.
 
-    A directory already at ``path`` is replaced only when it is empty or holds the file ``marker``, which tells that an earlier
-    run made it; so a slip of the keyboard costs nobody a home directory. When the block raises, ``path`` is as it was.
+    A directory already at ``path`` is replaced only when it is empty or holds the file ``marker`` with the schema of the new one,
+    which tells that an earlier run of the same kind made it; so a slip of the keyboard costs nobody a home directory, nor the
+    network that was to be generated. When the block raises, ``path`` is as it was.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def atomic_directory(path: Path | str, marker: str) -> Iterator[Path]:
         ``path`` is something else, or cannot be written.
     """
     path = Path(path)
-    _check_replaceable(path, marker)
+    check_place(path, marker)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -82,6 +83,7 @@ def atomic_directory(path: Path | str, marker: str) -> Iterator[Path]:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     try:
         yield beside
+        check_place(path, marker, _schema(beside / marker))
         _sync_tree(beside)
         beside.chmod(0o777 & ~_umask())
         _swap(beside, path)
@@ -90,13 +92,39 @@ def atomic_directory(path: Path | str, marker: str) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, marker: str) -> None:
-    if not os.path.lexists(path):
-        return
-    if not path.is_dir():
+def check_place(path: Path, marker: str | None = None, schema: str | None = None) -> None:
+    """Refuse a place where no directory can appear, before hours of work go into it.
+
+    With ``marker`` the directory is one to replace, and what is there must be as `atomic_directory` says; ``schema`` is that of
+    the marker to come, where it is known.
+
+    Raises
+    ------
+    UserError
+        ``path`` or what it lies in is no directory, or ``path`` holds something else.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if there == path and not path.is_dir():
         raise UserError(f"{path}: exists and is not a directory; choose another name")
-    if any(path.iterdir()) and not (path / marker).is_file():
+    if not there.is_dir():
+        raise UserError(f"{path}: cannot be written ({there} is not a directory); choose another place")
+    if marker is None or there != path or not any(path.iterdir()):
+        return
+    if not (path / marker).is_file():
         raise UserError(f"{path}: exists, is not empty and holds no {marker}, so it is not replaced; choose another directory")
+    found = _schema(path / marker)
+    if None not in (schema, found) and found != schema:
+        raise UserError(f"{path}: exists and holds a {found}, which a {schema} does not replace; choose another directory")
+
+
+def _schema(marker: Path) -> str | None:
+    """What a marker says it marks; None where it says nothing."""
+    try:
+        described = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    schema = described.get("schema") if isinstance(described, dict) else None
+    return schema if isinstance(schema, str) else None
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -31,10 +31,11 @@ def calibration(data: str, resolution: tuple[int, int], limit: int, progress: Pr
     UserError
         No such folder, a file in it that is no picture, or pictures of another size than the network's.
     """
-    from quant.data import check_pictures, digits, image_folder
+    from quant.data import digits, image_folder
 
     if data == DIGITS:
-        return check_pictures(digits().train[:limit], resolution)
+        _check_size(resolution)
+        return digits().train[:limit]
     return image_folder(data, resolution, limit, progress)[0]
 
 
@@ -46,11 +47,12 @@ def labelled(data: str, resolution: tuple[int, int], limit: int | None, progress
     UserError
         As `calibration`, and a folder without classes.
     """
-    from quant.data import check_pictures, digits, image_folder
+    from quant.data import digits, image_folder
 
     if data == DIGITS:
+        _check_size(resolution)
         split = digits()
-        return Labelled(check_pictures(split.held_out[:limit], resolution), split.held_out_labels[:limit])
+        return Labelled(split.held_out[:limit], split.held_out_labels[:limit])
     pictures, labels, _ = image_folder(data, resolution, limit, progress)
     if labels is None:
         raise UserError(f"{data}: has no classes to score against; put the pictures into one folder a class")
@@ -65,10 +67,20 @@ def chosen(paths: tuple[Path, ...], network: str, resolution: tuple[int, int], c
     UserError
         A file that is no picture; or none is named and the network does not read digits.
     """
-    from quant.data import check_pictures, digits, load_picture
+    from quant.data import digits, load_picture
 
     if paths:
         return np.stack([load_picture(path, resolution) for path in paths])
     if network != DIGITS:
         raise UserError(f"network {network} comes with no pictures; name one or more with --image FILE")
-    return check_pictures(digits().held_out[:count], resolution)
+    _check_size(resolution)
+    return digits().held_out[:count]
+
+
+def _check_size(resolution: tuple[int, int]) -> None:
+    """Refuse a network that reads pictures of another size than the digits'."""
+    if resolution != DIGITS_SIZE:
+        (height, width), (tall, wide) = DIGITS_SIZE, resolution
+        raise UserError(
+            f"{DIGITS}: these pictures are {width}x{height}, and the network reads {wide}x{tall}; give pictures of your own"
+        )

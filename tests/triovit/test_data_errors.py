@@ -1,5 +1,7 @@
 """Files that commands cannot use: one line, exit code 2, nothing written."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,6 +34,76 @@ def test_network_without_weights(triovit, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_layer_is_named_with_its_file(triovit, artifact_path, tmp_path, monkeypatch):
+    from hw import config
+
+    monkeypatch.setitem(config.CONFIGURATIONS, "small", config.TOY.with_(name="small", x_rows=8, y_rows=8))
+    result = triovit("generate", artifact_path, "--config", "small", "-o", tmp_path / "hardware")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {artifact_path}: layer stem.0: its output of ")
+    assert result.err.endswith("; use a larger configuration or a smaller resolution\n")
+    assert result.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoint_is_named_with_the_layer_whose_outputs_are_not_finite(triovit, tmp_path):
+    import torch
+
+    from quant.checkpoints import load
+
+    state = load("digits").state_dict()
+    key = "backbone.input_stem.op_list.0.norm.running_var"
+    torch.save({**state, key: -torch.ones_like(state[key])}, tmp_path / "net.pt")
+    result = triovit("quantize", tmp_path / "net.pt", "--calib", "digits", "--pictures", "4", "-o", tmp_path / "a")
+    assert result.code == 2
+    assert f"error: {tmp_path}/net.pt: layer stem.0: its output is not finite on the calibration pictures; " in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quantize", "digits", "--calib", "digits"),
+        ("generate", "ARTIFACT"),
+        ("simulate", "ARTIFACT"),
+        ("demo",),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("notes.txt", "notes.txt: exists and is not a directory; choose another name"),
+        ("notes.txt/a/b", "notes.txt/a/b: cannot be written ({}/notes.txt is not a directory); choose another place"),
+    ],
+)
+def test_place_that_cannot_be_written_is_told_before_the_work(
+    triovit, artifact_path, tmp_path, monkeypatch, words, place, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sim.toolchain.environment", dict)
+    (tmp_path / "notes.txt").write_text("mine")
+    result = triovit(*(artifact_path if word == "ARTIFACT" else word for word in words), "-o", place)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message.format(tmp_path)}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_artifact_and_hardware_do_not_replace_each_other(triovit, artifact_path, tmp_path):
+    shutil.copytree(artifact_path, tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in artifact_path.iterdir()}
+    result = triovit("generate", tmp_path / "a", "-o", tmp_path / "a")
+    assert (result.code, result.err) == (
+        2,
+        f"error: {tmp_path}/a: exists and holds a triovit-artifact, which a triovit-hardware does not replace; "
+        "choose another directory\n",
+    )
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "manifest.json").write_text('{"schema": "triovit-hardware"}')
+    result = triovit("quantize", "digits", "--calib", "digits", "-o", tmp_path / "h")
+    assert result.code == 2
+    assert "/h: exists and holds a triovit-hardware, which a triovit-artifact does not replace; " in result.err
+
+
 def test_digits_are_split_for_good():
     training = pictures.calibration("digits", (32, 32), 5000, silent)
     held_out = pictures.labelled("digits", (32, 32), None, silent)
@@ -42,8 +114,8 @@ def test_digits_are_split_for_good():
 
 def test_digits_have_one_size():
     with pytest.raises(UserError) as caught:
-        pictures.calibration("digits", (224, 224), 8, silent)
-    assert str(caught.value) == "pictures: are uint8 [8, 3, 32, 32], and must be uint8 [N, 3, 224, 224]; convert them"
+        pictures.calibration("digits", (224, 320), 8, silent)
+    assert str(caught.value) == "digits: these pictures are 32x32, and the network reads 320x224; give pictures of your own"
 
 
 def test_folder_without_classes_cannot_score(tmp_path):

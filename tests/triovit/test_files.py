@@ -133,6 +133,17 @@ def test_foreign_directory_is_not_replaced(tmp_path):
     assert names(tmp_path) == ["thesis.tex"]
 
 
+def test_directory_of_another_kind_is_not_replaced(tmp_path):
+    path = tmp_path / "out"
+    with files.atomic_directory(path, "manifest.json") as directory:
+        fill(directory, '{"schema": "one"}')
+    with pytest.raises(UserError) as caught, files.atomic_directory(path, "manifest.json") as directory:
+        fill(directory, '{"schema": "two"}')
+    assert str(caught.value) == f"{path}: exists and holds a one, which a two does not replace; choose another directory"
+    assert (path / "manifest.json").read_text() == '{"schema": "one"}'
+    assert names(tmp_path) == ["out"]
+
+
 def test_file_in_a_directorys_place_is_not_replaced(tmp_path):
     path = tmp_path / "out"
     path.write_text("")

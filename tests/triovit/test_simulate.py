@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hw.config import TOY
 from sim.compare import Comparison, Divergence
 from sim.report import Event, LayerRow
+from triovit.errors import UserError
 
 EQUAL = Comparison(layers=33, tensors=39, elements=1000, mismatches=0, wrong_layers=(), first=None)
 WRONG = replace(EQUAL, mismatches=2, wrong_layers=("stem.0",), first=Divergence("stem.0", "stem.0", (0, 1, 2, 3), 5, 6, 77))
@@ -29,6 +31,7 @@ class Found:
     utilization: float = 0.5
     layers: tuple[LayerRow, ...] = (LayerRow("stem.0", "conv", "MAT", 64000, 1000, 990, 0.5),)
     timeline: tuple[Event, ...] = (Event("MAT", "stem.0", 0, 1000),)
+    waves: Path | None = None
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ def simulator(monkeypatch):
     module = ModuleType("sim.simulate")
     module.simulate = simulator.simulate  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sim.simulate", module)
+    monkeypatch.setattr("sim.toolchain.environment", dict)
     return simulator
 
 
@@ -67,6 +71,22 @@ def test_options_reach_the_simulator(triovit, simulator, artifact_path, tmp_path
     words = ("--hardware", tmp_path, "--layer", "stem.0", "--waves", "--count", 3)
     assert triovit("simulate", artifact_path, *words).code == 0
     assert simulator.called == (tmp_path, (3, 3, 32, 32), np.dtype(np.uint8), "stem.0", True)
+
+
+def test_waveform_is_named(triovit, simulator, artifact_path):
+    simulator.found = replace(Found(EQUAL), waves=Path("build/waves/triovit.fst"))
+    assert triovit("simulate", artifact_path, "--waves").out.splitlines()[-1] == "waveform          build/waves/triovit.fst"
+
+
+def test_missing_simulator_is_told_before_the_work(triovit, simulator, artifact_path, tmp_path, monkeypatch):
+    def missing() -> None:
+        raise UserError("simulation needs perl (any; not found): apt install perl")
+
+    monkeypatch.setattr("sim.toolchain.environment", missing)
+    result = triovit("simulate", artifact_path, "-o", tmp_path / "run")
+    assert (result.code, result.err) == (2, "error: simulation needs perl (any; not found): apt install perl\n")
+    assert simulator.called == ()
+    assert not (tmp_path / "run").exists()
 
 
 def test_difference_is_named_and_code_1(triovit, simulator, artifact_path):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from triovit import files
+from triovit.errors import about
 from triovit.options import artifact_argument, config_option
 from triovit.output import emit, facts, json_option
 
@@ -19,11 +21,15 @@ def command(artifact_path: Path, config_name: str, output: Path, as_json: bool) 
     The same input gives the same bytes.
     """
     from hw.config import configuration
-    from hw.generate import generate
+    from hw.generate import MANIFEST, SCHEMA, generate
     from quant.artifact import Artifact
     from sim.cycles.model import summary
 
-    manifest = generate(Artifact.load(artifact_path), configuration(config_name), output, summary)
+    config = configuration(config_name)
+    files.check_place(output, MANIFEST, SCHEMA)
+    artifact = Artifact.load(artifact_path)
+    with about(artifact_path):
+        manifest = generate(artifact, config, output, summary)
 
     emit(
         {"directory": output, "configuration": config_name, "manifest": manifest},

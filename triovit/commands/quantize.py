@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from triovit import pictures
+from triovit import files, pictures
+from triovit.errors import about
 from triovit.options import res_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import Progress, shown
@@ -78,10 +79,12 @@ def quantize(
     progress: Progress,
 ) -> dict[str, Any]:
     """Load, calibrate, quantize, write; return what was done."""
+    from quant.artifact import MANIFEST, SCHEMA
     from quant.checkpoints import load
     from quant.ptq.options import Options
     from quant.quantize import quantize as quantized
 
+    files.check_place(output, MANIFEST, SCHEMA)
     network = load(model, resolution)
     size = network.spec.resolution
     calibration = pictures.calibration(calib, size, count, progress)
@@ -89,7 +92,8 @@ def quantize(
         score = pictures.DIGITS
     given = None if score is None else pictures.labelled(score, size, None, progress)
     scored = None if given is None else (given.pictures, given.labels)
-    artifact = quantized(network, calibration, Options(**settings), scored=scored, progress=progress)
+    with about(model):
+        artifact = quantized(network, calibration, Options(**settings), scored=scored, progress=progress)
     artifact.save(output)
     return {
         "artifact": output,

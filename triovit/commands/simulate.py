@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from triovit import pictures
+from triovit import files, pictures
 from triovit.cli import EXIT_DIFFERS
+from triovit.errors import about
 from triovit.options import artifact_argument, config_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import shown
@@ -51,13 +52,18 @@ def command(
     """
     from hw.config import configuration
     from quant.artifact import Artifact
+    from sim import toolchain
     from sim.simulate import simulate
     from triovit.run_report import keep, report_data
 
+    if output is not None:
+        files.check_place(output)
     artifact = Artifact.load(artifact_path)
     _, height, width = artifact.input_shape
     given = pictures.chosen(images, artifact.network["name"], (height, width), count)
-    with shown() as progress:
+    # Told before the golden model has computed for minutes.
+    toolchain.environment()
+    with shown() as progress, about(artifact_path):
         result = simulate(artifact, hardware or configuration(config_name), given, layer=layer, waves=waves, progress=progress)
 
     if output is not None:
@@ -71,6 +77,7 @@ def command(
                 "cycles a picture": f"{result.cycles:,} (predicted {result.cycles_predicted:,})",
                 "MACs a picture": f"{result.macs:,}",
                 "utilization": percent(result.utilization),
+                **({"waveform": result.waves} if result.waves else {}),
             }
         )
 
