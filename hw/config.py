@@ -78,6 +78,13 @@ class AcceleratorConfig:
         ):
             if not _is_power_of_two(getattr(self, field)):
                 raise UserError(f"configuration {self.name}: {field} is {getattr(self, field)}, and must be a power of two")
+        if self.l > 32:
+            raise UserError(f"configuration {self.name}: l is {self.l}, and may be 32 at most")
+        if self.result_depth < self.t:
+            raise UserError(
+                f"configuration {self.name}: result_depth is {self.result_depth}, and must be at least t = {self.t}, "
+                "the results of one depthwise set"
+            )
         if self.m != self.s:
             raise UserError(
                 f"configuration {self.name}: m is {self.m} and s is {self.s}, and must be equal: both engines eat the same words"

@@ -17,7 +17,7 @@ from hw.memory.row_ring import RowRing, row_write_layout
 from hw.memory.z_buffer import ZBuffer
 from hw.units.post_processor import PostProcessor
 
-#: Simulation's view of post-processing, passed on to the top: name and, where it depends on the configuration, nothing.
+#: What post-processing shows to simulations, passed on to the top.
 TRACES = ("valid", "tag", "dst", "px", "cg", "mask", "split", "row_sum", "words")
 
 

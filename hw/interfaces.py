@@ -147,7 +147,6 @@ POST_FIELDS = (
     "dst2_base",
     "lp",
     "z_row",
-    "tiles",
     "act",
     "out_shift",
     "logits",
@@ -159,7 +158,7 @@ POST_FIELDS = (
     "use_code",
 )
 POST_TASK = data.StructLayout(
-    {name: DESCRIPTOR[name].shape if hasattr(DESCRIPTOR[name], "shape") else DESCRIPTOR[name].width for name in POST_FIELDS}
+    {name: DESCRIPTOR[name].shape for name in POST_FIELDS}
 )
 
 #: Width of the intermediate ``t`` that logits keep.

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from hw.config import AcceleratorConfig
+from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.mac_block import MacBlock
-from hw.engines.mat import MatEngine
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing
 from hw.units.layer_norm import LayerNormCore
@@ -54,9 +54,9 @@ class Timing:
             ktv_result=1 + read + macs.tree_latency + 1,
             pool_result=1 + read + sums.latency + 1,
             written=QUEUE + schedule.write + ActBuffer.write_latency,
-            dw_setup=config.l,
+            dw_setup=DwSequencer.setup_cycles(config),
             ln_turn=1 + read + 1 + norm.finish_cycles,
-            ring=1 + read - MatEngine.RING_LATENCY,
+            ring=1 + read - RowRing.latency,
         )
         for asked in (macs, sums, norm, *norm.parts):
             asked._MustUse__silence = True  # only asked, never built

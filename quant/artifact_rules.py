@@ -155,7 +155,7 @@ class LayerCheck:
         if self.shapes.get(post.residual.tensor) != self.layer.output_shape:
             raise self.fail(f"residual {post.residual.tensor!r} is no earlier tensor of shape {list(self.layer.output_shape)}")
         self._range("residual mult", post.residual.mult, (0, (1 << RES_MULT_BITS) - 1))
-        self._range("residual zero", post.residual.zero, _signed(ZERO_BITS))
+        self._range("residual zero", post.residual.zero, _signed(ACT_BITS))
 
     def _expected(self, in_shapes: list[tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Shape of every array, after checking the output's shape against the inputs'."""

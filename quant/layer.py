@@ -29,7 +29,7 @@ class Residual:
     tensor: str
     #: ``res_mult``, 0 .. 32767.
     mult: int
-    #: ``res_zero``, the tensor's zero point.
+    #: ``res_zero``, the tensor's zero point, int8.
     zero: int
 
 

@@ -1,5 +1,6 @@
 """From what the simulated hardware wrote to the tensors of a trace, each element with its cycle."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ def _attention(
     dividing = [task for task in tasks if task.opcode is Opcode.DIV]
     sums = records[records["dst"] == summing[0].get("dst")]
     z, ksum = iter(sums[sums["row_sum"] == 0]), iter(sums[sums["row_sum"] != 0])
-    codes = iter(records[records["dst"] == dividing[0].get("dst")])
+    codes = records[records["dst"] == dividing[0].get("dst")]
     first = 0
     for task in summing:
         count = task.get("heads")
@@ -76,12 +77,14 @@ def _attention(
                 found["ksum"][0][first + head, k * size : (k + 1) * size] = record["words"][0]
                 found["ksum"][1][first + head, k * size : (k + 1) * size] = record["cycle"]
         first += count
-    for head in range(heads):
-        for px in range(0, pixels, lanes):
-            if (record := next(codes, None)) is not None:
-                there = slice(px, min(px + lanes, pixels))
-                found["code"][0][head, there] = record["words"][: there.stop - there.start, 0]
-                found["code"][1][head, there] = record["cycle"]
+    heads_seen: Counter[int] = Counter()
+    for record in codes:
+        px = int(record["px"])
+        head, there = heads_seen[px], slice(px, min(px + lanes, pixels))
+        heads_seen[px] += 1
+        if head < heads:
+            found["code"][0][head, there] = record["words"][: there.stop - there.start, 0]
+            found["code"][1][head, there] = record["cycle"]
     return found
 
 

@@ -295,7 +295,7 @@ def _task_times(result: RunResult, program: Program, start: int, end: int) -> li
     """When each task of a run was dispatched and when its unit fell idle, counted from the run's first dispatch."""
     dispatches = [event for event in result.dispatches if start <= event["cycle"] < end]
     times = []
-    for task, event in zip(program.tasks, dispatches, strict=False):
+    for task, event in zip(program.tasks, dispatches[:-1], strict=True):
         begun = int(event["cycle"])
         ended = min(interval.end for interval in result.intervals if interval.unit is task.unit and interval.end > begun)
         times.append(_Time(task, begun - start, ended - start))

@@ -37,8 +37,28 @@ class _Compiler:
             if layer.post is not None and layer.post.residual is not None:
                 self.users.setdefault(layer.post.residual.tensor, []).append(layer)
 
+    def _refuse_what_no_engine_does(self, layer: Layer) -> None:
+        """What the contract allows and the hardware does not compute."""
+        image, output = self.artifact.input_name, self.artifact.output
+        product = layer.kind in ("conv", "fc") or (layer.kind == "pw" and layer.attrs["groups"] == 1)
+        if layer.post is not None and layer.post.residual is not None and not product:
+            raise UserError(
+                f"layer {layer.name}: a residual of a {layer.kind} layer cannot be mapped; "
+                "only a 1x1 product without groups can have one"
+            )
+        if layer.kind != "conv" and image in layer.inputs:
+            raise UserError(f"layer {layer.name}: reads the picture, which only the stem, a dense convolution, can do")
+        if layer.logits and layer.name != output:
+            raise UserError(f"layer {layer.name}: keeps 16-bit logits, which only the network's output can do")
+        if layer.name == output and self.users.get(output):
+            user = self.users[output][0].name
+            raise UserError(f"layer {layer.name}: is the network's output and read by layer {user}; an output has no readers")
+
     def run(self) -> Program:
+        """Walk the layers in order."""
         layers = self.artifact.layers
+        for layer in layers:
+            self._refuse_what_no_engine_does(layer)
         tasks: list[Task] = []
         step = 0
         while step < len(layers):
@@ -194,10 +214,10 @@ class _Compiler:
                 f"layer {layer.name}: only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can "
                 f"be mapped as a dense convolution"
             )
-        if width > config.max_picture_width or width % 2 or height % 2:
+        if not 4 <= width <= config.max_picture_width or width % 2 or height % 2:
             raise UserError(
                 f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
-                f"width and height must be even and the width at most {config.max_picture_width}"
+                f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
         pixels, groups = _pixels(layer.output_shape), -(-27 // config.m)
         place = self.map.take(image, (Buffer.D,), groups, pixels, 0)
@@ -215,7 +235,6 @@ class _Compiler:
             "w_in": width,
             "w_out": width // 2,
             "pad": pads[0] | pads[1] << 8 | pads[2] << 16,
-            "count": 27,
         }
         return Task(layer.name, Opcode.LOAD, fields, ALL)
 

@@ -145,7 +145,7 @@ class PwProduct:
     def behind(self, dw_cycles: int) -> list[Task]:
         """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
         rows = self.tiles(False) * self.depth
-        # MAT's share is streamed a second time; where that takes longer than DW itself, waiting for DW costs less.
+        # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
         beats = rows * (self.config.l >> self.split)
         if rows > self.config.weight_rows or self.tiles(False) > self.config.param_rows or beats > 2 * dw_cycles:
             return self.alone()
@@ -283,26 +283,26 @@ def attention(
     config: AcceleratorConfig,
 ) -> list[Task]:
     """Linear attention in batches of heads: K^T V on R-MAC beside divisors and quotients of the batch before on MAT."""
-    heads, dim = layer.attrs["heads"], layer.attrs["dim"]
+    dim = layer.attrs["dim"]
     pixels, groups = wide_sources[0].pixels, dim // config.m
     if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
         raise UserError(
             f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
             f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
         )
-    per_source = heads // len(wide_sources)
     rows = -(-pixels // config.l)
     # Two batches are under way at a time: one being summed, one being divided. Codes are kept for one.
     most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
     if not most:
         raise UserError(
-            f"layer {layer.name}: {pixels} pixels exceed the divisor buffer of configuration {config.name} "
-            f"({config.divisor_rows * config.l}); use a smaller resolution"
+            f"layer {layer.name}: a head of {pixels} pixels and dimension {dim} does not fit the divisor buffer "
+            f"({config.divisor_rows * config.l} pixels) or the Z buffer ({config.z_rows} rows, two batches) of configuration "
+            f"{config.name}; use a larger one or a smaller resolution"
         )
     batches = [
-        (source, first, min(most, per_source - first))
-        for source in range(len(wide_sources))
-        for first in range(0, per_source, most)
+        (source, first, min(most, of_source - first))
+        for source, of_source in enumerate(place.groups // (3 * groups) for place in wide_sources)
+        for first in range(0, of_source, most)
     ]
     every, split = exact_log2(config.l), exact_log2(config.l // groups)
     arrays, step = layer.arrays, 3 * groups
@@ -319,8 +319,9 @@ def attention(
 
     ktv: list[Task] = []
     rest: list[list[Task]] = []
-    for index, (source, first, count) in enumerate(batches):
-        first_head = source * per_source + first
+    first_head = count = 0
+    for index, (source, first, heads_now) in enumerate(batches):
+        first_head, count = first_head + count, heads_now
         common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2), "src_step": step}
         wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
         cg = first * step

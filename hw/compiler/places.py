@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from amaranth.utils import exact_log2
-
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Buffer
 from triovit.errors import UserError
@@ -65,7 +63,7 @@ class BufferMap:
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
                 found.append(
-                    (used, Place(buffer, base, rows, split % max(1, exact_log2(self.config.l) + 1), groups, pixels, height))
+                    (used, Place(buffer, base, rows, split, groups, pixels, height))
                 )
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)

@@ -5,21 +5,12 @@ from dataclasses import dataclass, field
 from hw.compiler.packets import Packet
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit, pack
+from hw.control.dispatch import RUNS_ON
+from triovit.errors import InternalError, UserError
 
 #: No unit, and every unit: a task that waits for all begins a new step of the program.
 NONE = Unit(0)
 ALL = Unit.MAT | Unit.RMAC | Unit.LOAD | Unit.STORE
-_UNIT = {
-    Opcode.LOAD: Unit.LOAD,
-    Opcode.STORE: Unit.STORE,
-    Opcode.PW: Unit.MAT,
-    Opcode.QZ: Unit.MAT,
-    Opcode.DIV: Unit.MAT,
-    Opcode.LN: Unit.MAT,
-    Opcode.DW: Unit.RMAC,
-    Opcode.KTV: Unit.RMAC,
-    Opcode.POOL: Unit.RMAC,
-}
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,7 @@ class Task:
     @property
     def unit(self) -> Unit:
         """The unit that runs it."""
-        return _UNIT.get(self.opcode, Unit(0))
+        return RUNS_ON.get(self.opcode, NONE)
 
     @property
     def joint(self) -> bool:
@@ -49,8 +40,17 @@ class Task:
         return value if isinstance(value, int) else value.value
 
     def descriptor(self) -> bytes:
-        """The 64 bytes."""
-        return pack({**self.fields, "opcode": self.opcode, "wait": int(self.wait)})
+        """The 64 bytes.
+
+        Raises
+        ------
+        UserError
+            A size that a descriptor cannot hold.
+        """
+        try:
+            return pack({**self.fields, "opcode": self.opcode, "wait": int(self.wait)})
+        except InternalError as error:
+            raise UserError(f"layer {self.layer}: cannot be described to the hardware: {error}; use smaller sizes") from error
 
     def beats(self, config: AcceleratorConfig) -> int:
         """Beats that the engine issues when nothing stalls it: cycles of work."""

@@ -141,6 +141,7 @@ class ControlUnit(wiring.Component):
             with m.State("RUN"):
                 m.d.comb += [running.eq(1), registers.status_busy.eq(1)]
                 with m.If(registers.ctrl_soft_reset):
+                    m.d.comb += forget.eq(1)
                     m.next = "DRAIN"
                 with m.Elif(failed != ErrorCode.NONE):
                     m.d.comb += registers.status_error_set.eq(1)
@@ -150,11 +151,12 @@ class ControlUnit(wiring.Component):
                     m.d.comb += registers.status_done_set.eq(1)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                m.d.comb += [self.cancel.eq(1), registers.status_busy.eq(1)]
+                m.d.comb += [self.cancel.eq(1), registers.status_busy.eq(1), forget.eq(registers.ctrl_soft_reset)]
                 with m.If(~self.bus_busy & ~fetch.busy):
                     m.next = "RESET"
             with m.State("RESET"):
                 m.d.comb += [self.cancel.eq(1), self.core_reset.eq(1), registers.status_busy.eq(1)]
+                m.d.comb += forget.eq(registers.ctrl_soft_reset)
                 m.next = "IDLE"
 
         counters = {

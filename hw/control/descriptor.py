@@ -77,7 +77,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("dst2_on", 1, "write the result a second time"),
     ("dst2", Buffer, "second buffer written"),
     ("dst2_base", 14, "first row of the second result"),
-    ("px_start", 16, "first output pixel"),
+    ("px_start", 16, "first output pixel (PW; 0 for the others)"),
     ("px_end", 16, "end of the output pixels"),
     ("lp", 4, "log2 of the blocks that run over pixels; the other L / 2^lp run over output channels"),
     ("tiles", 10, "output-channel tiles (PW), heads (QZ, DIV), channel sets (DW), groups of a head (KTV), groups (POOL)"),
@@ -89,12 +89,12 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("relu", 1, "MAT: relu on what is read (Q)"),
     ("z_row", 10, "first row of the Z buffer (KTV, QZ, DIV)"),
     ("kernel", 3, "DW: 3 or 5"),
-    ("stride", 2, "DW, LOAD: 1 or 2"),
+    ("stride", 2, "DW: 1 or 2; LOAD: 2"),
     ("h_in", 10, "rows of the input map"),
     ("w_in", 10, "columns of the input map"),
     ("w_out", 10, "columns of the output map"),
-    ("step_y", 5, "L div w_out, at stride 1"),
-    ("step_x", 5, "L mod w_out, at stride 1"),
+    ("step_y", 6, "L div w_out, at stride 1"),
+    ("step_x", 6, "L mod w_out, at stride 1"),
     ("pad", 24, "value outside the map: DW one int8, LOAD one for each of three channels"),
     ("v_cg", 12, "KTV: first channel group of V (src_cg is K's)"),
     ("act", Act, "second step of post-processing"),
@@ -106,8 +106,12 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("res_zero", 8, "residual zero point, signed"),
     ("logits", 1, "keep the 16-bit intermediate (dst O)"),
     ("use_code", 1, "QZ: add the divisor's code to the shift"),
-    ("count", 13, "LN: elements of the vector; LOAD: channels of the unfolded input"),
+    ("count", 13, "LN: elements of the vector"),
 )
+
+
+#: Fields in two's complement.
+SIGNED = ("res_zero",)
 
 
 def _layout() -> data.StructLayout:
@@ -138,7 +142,8 @@ def pack(values: Mapping[str, object]) -> bytes:
         width = DESCRIPTOR[name].width
         raw = MAGIC if name == "magic" else values.get(name, 0)
         value = int(raw.value if isinstance(raw, py_enum.Enum) else raw)
-        if not -(1 << (width - 1)) <= value < (1 << width):
+        low, high = (-(1 << (width - 1)), 1 << (width - 1)) if name in SIGNED else (0, 1 << width)
+        if not low <= value < high:
             raise InternalError(f"descriptor field {name} is {value}, and has {width} bits")
         word |= (value & ((1 << width) - 1)) << position
         position += width

@@ -156,6 +156,8 @@ class Dispatch(wiring.Component):
         top = ceil_log2(config.l)
         yield is_one(RUNS_ON) & ((task.lp > top) | (task.src_skew > top)), ErrorCode.BAD_FIELD
         yield is_one(USES_TILES) & (task.tiles == 0), ErrorCode.BAD_FIELD
+        yield (raw == Opcode.KTV.value) & (task.heads == 0), ErrorCode.BAD_FIELD
+        yield is_one(RUNS_ON) & (task.res_skew > top), ErrorCode.BAD_FIELD
         yield is_one(USES_DEPTH) & (task.depth == 0), ErrorCode.BAD_FIELD
         yield is_one(USES_PIXELS) & (task.px_end <= task.px_start), ErrorCode.BAD_FIELD
         yield (raw == Opcode.DW.value) & (~task.kernel.matches(3, 5) | ~task.stride.matches(1, 2)), ErrorCode.BAD_FIELD

@@ -37,7 +37,7 @@ class DwSequencer(wiring.Component):
 
     At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. After
     ``start`` the lanes'
-    coordinates are filled one lane a cycle, so the first beat comes ``setup_cycles`` later.
+    coordinates are filled one lane a cycle, so the first beat comes :meth:`setup_cycles` later.
 
     Members
     -------
@@ -67,10 +67,10 @@ class DwSequencer(wiring.Component):
             }
         )
 
-    @property
-    def setup_cycles(self) -> int:
-        """Cycles from ``start`` to the first beat's issue."""
-        return self.config.l + 1
+    @staticmethod
+    def setup_cycles(config: AcceleratorConfig) -> int:
+        """Cycles by which the first beat comes later than another sequencer's."""
+        return config.l
 
     def elaborate(self, platform: object) -> Module:
         """Loop counters, lanes and the beat."""
@@ -78,7 +78,7 @@ class DwSequencer(wiring.Component):
         config, task = self.config, self.task
         lanes, wide = config.l, config.wide
         bits = exact_log2(lanes)
-        coordinate = task.w_in.shape().width if hasattr(task.w_in, "shape") else 10
+        coordinate = DESCRIPTOR["w_in"].width
         two = task.stride == 2
 
         # Output coordinates of every lane, and where the segment starts.

@@ -14,6 +14,7 @@ from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
 from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
+from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import z_layout
 from hw.units.layer_norm import LayerNormCore
 from quant.contract import ACT_BITS, GAMMA_BITS
@@ -162,14 +163,6 @@ class MatEngine(wiring.Component):
         array = MacBlock.resources(config.n, config.m) * config.l
         return array + LayerNormCore.resources(config) + ResultQueue.resources(config)
 
-    #: Cycles from a ring's read request to its row.
-    RING_LATENCY = 2
-
-    @property
-    def latency(self) -> int:
-        """Cycles from a beat (its read request) to the sum that it ends."""
-        return self.read_latency + MacBlock(self.config.n, self.config.m).tree_latency
-
     def elaborate(self, platform: object) -> Module:
         """Sequencer, rings, array, LayerNorm and results."""
         m = Module()
@@ -220,7 +213,7 @@ class MatEngine(wiring.Component):
 
     def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, task: data.View) -> None:
         # The row must come out with the word, so the ring is read later than the buffer; what a beat releases is released then.
-        wait = self.read_latency - self.RING_LATENCY
+        wait = self.read_latency - RowRing.latency
         en, offset = (
             delayed(m, sequencer.beat_valid, wait, "ring_en", reset=True),
             delayed(m, sequencer.beat.offset, wait, "ring_offset"),
@@ -307,7 +300,7 @@ class MatEngine(wiring.Component):
             norm.sum_valid.eq(valid & is_ln & ~here.second),
             norm.norm_word.eq(self.read.data[0]),
             norm.norm_valid.eq(valid & is_ln & here.second),
-            norm.finish.eq(delayed(m, sequencer.ln_finish, self.read_latency + 1, "finish")),
+            norm.finish.eq(delayed(m, sequencer.ln_finish, self.read_latency + 1, "finish", reset=True)),
             sequencer.ln_ready.eq(norm.ready),
         ]
         for c in range(config.m):

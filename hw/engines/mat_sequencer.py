@@ -10,13 +10,18 @@ from hw.control.descriptor import DESCRIPTOR, Opcode
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, SHARED, entry_bits
 
 
+def offset_bits(config: AcceleratorConfig) -> int:
+    """Bits of a beat's row: in the weight ring, or in the Z buffer."""
+    return ceil_log2(max(config.weight_rows, config.z_rows))
+
+
 def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One beat: a read, the weights that meet it, and where the sum goes if it is the last of its sum."""
     return data.StructLayout(
         {
             "px": PIXEL_BITS,  # first pixel read
             "src_cg": GROUP_BITS,  # channel group read
-            "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base; row of Z, from the task's first
+            "offset": offset_bits(config),  # weight row, from the ring's base; row of Z, from the task's first
             "k": DESCRIPTOR["depth"].width,  # position in the sum
             "first": 1,
             "last": 1,
@@ -89,7 +94,7 @@ class MatSequencer(wiring.Component):
         lanes, bits = config.l, exact_log2(config.l)
 
         px, tile, k = Signal(PIXEL_BITS), Signal(DESCRIPTOR["tiles"].width), Signal(DESCRIPTOR["depth"].width)
-        tile_row = Signal(ceil_log2(config.weight_rows))
+        tile_row = Signal(offset_bits(config))
         src_tile, out_cg = Signal(GROUP_BITS), Signal(GROUP_BITS)
         second = Signal()
         is_ln, is_pw = task.opcode == Opcode.LN, task.opcode == Opcode.PW
@@ -105,7 +110,7 @@ class MatSequencer(wiring.Component):
         m.d.comb += is_last.eq(last_k | (is_ln & second))
 
         # What the beat needs: its weights, room for its result, pixels that exist already.
-        offset = Signal(ceil_log2(config.weight_rows))
+        offset = Signal(offset_bits(config))
         m.d.comb += offset.eq(Mux(is_ln, k >> bits, tile_row + k))
         uses_weights = is_pw | (is_ln & second)
         entry = Mux(is_ln, k >> bits, tile)

@@ -17,6 +17,7 @@ from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
 from hw.interfaces import result_layout, words
 from hw.memory.act_buffer import WideReadSignature
+from hw.memory.row_ring import RowRing
 from hw.units.row_sum import RowSum
 from quant.contract import ACC_BITS, ACT_BITS
 
@@ -47,9 +48,6 @@ class RMacEngine(wiring.Component):
     stall_weights, stall_results : Out(1)
         Counter strobes.
     """
-
-    #: Cycles from a ring's read request to its row.
-    RING_LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self.config = config
@@ -142,7 +140,7 @@ class RMacEngine(wiring.Component):
 
     def _elaborate_weights(self, m: Module, dw: DwSequencer, is_pw: object) -> None:
         # As in MAT: the row must come out with the word, and what a beat releases is released when it reads.
-        wait = self.read_latency - self.RING_LATENCY
+        wait = self.read_latency - RowRing.latency
         free = delayed(m, dw.free, wait, "ring_free", reset=True)
         leaving = Signal.like(self.weights.filled)
         m.d.sync += leaving.eq(leaving + dw.free - free)

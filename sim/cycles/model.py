@@ -110,7 +110,6 @@ class _Run:
         groups = -(-(task.get("px_end") - task.get("px_start")) // (1 << task.get("lp")))
         per_tile = len(task.packets) // task.get("tiles")
         interval = max(depth, len(engines))
-        params = 0
         now -= 1
         for tile in range(task.get("tiles")):
             firsts = {engine: len(self.stream.rings[WEIGHTS[engine]].arrived) for engine in engines}
@@ -122,8 +121,7 @@ class _Run:
             now += interval * (groups - 1)
             for engine in engines:
                 self.stream.rings[WEIGHTS[engine]].release(depth, now + self.timing.ring)
-            params += 1
-        self._release_params(task, params, now)
+        self._release_params(task, task.get("tiles"), now)
         return now
 
     def _pixel_outer(self, task: Task, now: int) -> int:

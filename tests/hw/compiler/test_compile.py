@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.control.descriptor import SIZE, Act, Buffer, Opcode, unpack
 from quant.artifact import Artifact
 from quant.blank import blank_artifact
+from quant.layer import Residual
 from quant.networks.spec import spec
 from tests.support.networks import NetworkBuilder
 from triovit.errors import UserError
@@ -108,7 +110,7 @@ def attention(dim: int, channels: int = 16) -> Callable[[NetworkBuilder], object
 
 LARGER = "use a larger one"
 DENSE = "only the stem, a 3x3 convolution of the picture's 3 channels with stride 2, can be mapped as a dense convolution"
-EVEN = "width and height must be even and the width at most 64"
+EVEN = "width and height must be even and the width from 4 to 64"
 REFUSED = {
     "dense": (
         8,
@@ -227,7 +229,8 @@ REFUSED = {
         8,
         attention(8),
         TOY.with_(name="few", divisor_rows=2),
-        "layer att: 16 pixels exceed the divisor buffer of configuration few (8); use a smaller resolution",
+        "layer att: a head of 16 pixels and dimension 8 does not fit the divisor buffer (8 pixels) or the Z buffer "
+        "(64 rows, two batches) of configuration few; use a larger one or a smaller resolution",
     ),
     "pool": (
         4,
@@ -259,7 +262,52 @@ REFUSED = {
         "layer stem.0: its output of 8 channels x 16 pixels does not fit buffer H of configuration low (2 rows); "
         "use a larger configuration or a smaller resolution",
     ),
+    "narrow picture": (
+        4,
+        2,
+        stem_of(),
+        TOY,
+        f"layer stem.0: a picture of 2x4 cannot be loaded by configuration toy; {EVEN}",
+    ),
+    "depthwise with a residual": (
+        4,
+        4,
+        lambda net: replace_post(net, net.dw("dw", net.stem(4), act="none"), residual=Residual("stem.0", 3, 0)),
+        TOY,
+        "layer dw: a residual of a dw layer cannot be mapped; only a 1x1 product without groups can have one",
+    ),
+    "the picture read twice": (
+        4,
+        4,
+        lambda net: (net.stem(4), net.pw("pw", "image", 4)),
+        TOY,
+        "layer pw: reads the picture, which only the stem, a dense convolution, can do",
+    ),
+    "logits inside": (
+        4,
+        4,
+        lambda net: net.fc("last", net.fc("first", net.pool("pool", net.stem(4)), 5, logits=True), 3),
+        TOY,
+        "layer first: keeps 16-bit logits, which only the network's output can do",
+    ),
 }
+
+
+def replace_post(net: NetworkBuilder, name: str, **changes: object) -> None:
+    """Change the post-processing of a layer."""
+    layer = next(layer for layer in net.layers if layer.name == name)
+    layer.post = replace(layer.post, **changes)
+
+
+def test_an_output_that_is_read_again_is_refused():
+    net = NetworkBuilder(0, 4, 4)
+    middle = net.pw("middle", net.stem(4), 4)
+    net.pw("end", middle, 4)
+    artifact = net.artifact()
+    artifact.output = "middle"
+    with pytest.raises(UserError) as error:
+        compile_network(artifact, TOY)
+    assert str(error.value) == "layer middle: is the network's output and read by layer end; an output has no readers"
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -15,7 +15,7 @@ VALID: dict[Opcode, dict[str, object]] = {
     Opcode.DIV: {"tiles": 1, "depth": 1, "px_end": 1},
     Opcode.LN: {"depth": 1},
     Opcode.DW: {"tiles": 1, "px_end": 1, "kernel": 3, "stride": 1},
-    Opcode.KTV: {"tiles": 1, "px_end": 1},
+    Opcode.KTV: {"tiles": 1, "heads": 1, "px_end": 1},
     Opcode.POOL: {"tiles": 1, "px_end": 1},
 }
 

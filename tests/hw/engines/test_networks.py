@@ -18,6 +18,10 @@ FOUR_BY_EIGHT = TOY.with_(name="four-by-eight", l=8)
 EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8, max_dim=16)
 
 
+#: Four groups of K and V a head: what B2 and B3 need.
+WIDE_HEADS = TOY.with_(name="wide-heads", n=8, m=8, t=8, s=8, l=8, max_dim=32)
+
+
 def tasks(program: Program, opcode: Opcode, **fields: Any) -> list:
     """The program's tasks of that kind and with these fields."""
     return [
@@ -77,7 +81,7 @@ def test_head():
     check(net, TOY)
 
 
-@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 4), (4, 2)])
+@pytest.mark.parametrize(("height", "width"), [(2, 4), (4, 4), (6, 4)])
 def test_maps_smaller_than_the_lanes(height, width):
     net = NetworkBuilder(height * width, height, width)
     stem = net.stem(7)
@@ -126,7 +130,7 @@ def test_a_group_convolution_of_its_own():
     assert tasks(program, Opcode.PW, gated=0, src_step=2)
 
 
-@pytest.mark.parametrize(("dim", "height", "width"), [(4, 4, 6), (8, 2, 2)])
+@pytest.mark.parametrize(("dim", "height", "width"), [(4, 4, 6), (8, 2, 4)])
 def test_attention_of_small_heads_and_small_maps(dim, height, width):
     check(with_attention(NetworkBuilder(dim, height, width), 8, dim, kernel=3), TOY)
 
@@ -215,3 +219,27 @@ def test_heads_that_fill_the_wide_array():
     net = NetworkBuilder(20, 4, 6)
     net.head(net.pw("pw2", net.dw("dw", net.stem(20), stride=2), 9), 70, 11, 10)
     check(net, EIGHT)
+
+
+def test_attention_over_sources_of_different_heads():
+    net = NetworkBuilder(41, 4, 6)
+    trunk = net.stem(8)
+    net.attention("att", (net.pw("more", trunk, 24), net.pw("fewer", trunk, 12)), 4)
+    net.layers[-1].output_shape = (12, 2, 3)
+    for name, values in net.layers[-1].arrays.items():
+        net.layers[-1].arrays[name] = np.resize(values, 3)
+    net.layers[-1].attrs["heads"] = 3
+    net.shapes["att"] = (12, 2, 3)
+    check(net, TOY)
+
+
+def test_more_rows_of_z_than_of_weights():
+    net = NetworkBuilder(42, 4, 4)
+    net.attention("att", (net.pw("qkv", net.stem(8), 240),), 4)
+    check(net, TOY.with_(name="narrow-ring", weight_rows=16))
+
+
+def test_heads_of_dimension_32():
+    net = NetworkBuilder(43, 8, 12)
+    net.attention("att", (net.pw("qkv", net.stem(8), 192),), 32)
+    check(net, WIDE_HEADS)
