@@ -228,3 +228,24 @@ def test_soft_reset_ends_a_run_without_a_status():
         assert await host.settle(ctx) == 0
 
     host.simulate(testbench)
+
+
+def test_soft_reset_while_a_failed_run_drains_clears_its_verdict():
+    host = Host(GOOD, weights=1000, longest=300)
+
+    async def testbench(ctx):
+        await host.setup(ctx)
+        await host.write(ctx, "CTRL", START | IRQ)
+        while not ctx.get(host.dut.control.weight_beat):
+            await ctx.tick()
+        ctx.set(host.dut.control.write_error, 1)
+        while not ctx.get(host.dut.control.irq):
+            await ctx.tick()
+        ctx.set(host.dut.control.write_error, 0)
+        assert ctx.get(host.dut.control.cancel)
+        await host.write(ctx, "CTRL", SOFT_RESET | IRQ)
+        assert await host.settle(ctx) == 0
+        assert ctx.get(host.dut.control.irq) == 0
+        assert await host.run(ctx) == DONE
+
+    host.simulate(testbench)

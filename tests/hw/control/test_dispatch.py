@@ -92,6 +92,8 @@ def test_a_joint_task_occupies_rmac_without_a_wait_mask():
 BAD = [
     *((opcode, {"lp": 3}) for opcode in RUNS_ON),
     (Opcode.PW, {"src_skew": 3}),
+    (Opcode.PW, {"res_skew": 3}),
+    (Opcode.KTV, {"heads": 0}),
     *((opcode, {"tiles": 0}) for opcode in VALID if "tiles" in VALID[opcode]),
     *((opcode, {"depth": 0}) for opcode in VALID if "depth" in VALID[opcode]),
     *((opcode, {"px_end": 0}) for opcode in VALID if "px_end" in VALID[opcode]),
