@@ -1,5 +1,6 @@
 """``triovit quantize`` and ``triovit evaluate``."""
 
+import re
 import shutil
 
 import pytest
@@ -27,6 +28,14 @@ def test_evaluate_as_text(triovit, artifact_path):
         "same class",
         "pictures a second",
     ]
+
+
+def test_float_score_of_other_pictures_says_so(triovit, tmp_path):
+    assert triovit("quantize", "digits", "--calib", "digits", "--pictures", 4, "-o", tmp_path / "a", *FAST).code == 0
+    lines = triovit("evaluate", tmp_path / "a", "--data", "digits", "--limit", "8").out.splitlines()
+    assert re.fullmatch(r"float network      9\d\.\d\d% \(of 360 pictures, when it was quantized\)", lines[2])
+    lines = triovit("evaluate", tmp_path / "a", "--data", "digits").out.splitlines()
+    assert re.fullmatch(r"float network      9\d\.\d\d%", lines[2])
 
 
 def test_quantize_writes_an_artifact(triovit, tmp_path):

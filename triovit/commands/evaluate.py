@@ -37,6 +37,9 @@ def command(artifact_path: Path, data: str, model: str | None, limit: int | None
 
     if predictions is not None:
         result = replace(result, float_score=float((predictions == given.labels).mean()))
+    scored = artifact.float_score.get("images")
+    others = predictions is None and result.float_score is not None and scored != result.images
+    remark = f" (of {scored} pictures, when it was quantized)" if others else ""
 
     emit(
         result,
@@ -45,7 +48,7 @@ def command(artifact_path: Path, data: str, model: str | None, limit: int | None
             {
                 "pictures": result.images,
                 "integer network": percent(result.int_score),
-                "float network": percent(result.float_score),
+                "float network": percent(result.float_score) + remark,
                 "same class": percent(result.agreement),
                 "pictures a second": f"{result.images_per_second:.1f}",
             }
