@@ -272,6 +272,7 @@ def test_the_demo_walks_the_whole_road(tmp_path):
     found = demo(tmp_path / "demo", 2, "toy", silent)
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == json.loads(json.dumps(found, default=str))
     assert (found["bit_exact"], found["images"], found["mismatches"], found["first_difference"]) == (True, 2, 0, None)
+    assert found["replay_tensors_compared"] == 39
     assert found["layers_compared"] == 33
     assert abs(found["cycles_predicted"] / found["cycles"] - 1) < 0.05
     assert found["macs"] > 500_000 and 0.3 < found["utilization"] < 1

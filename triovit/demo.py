@@ -35,6 +35,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     from sim.golden.model import GoldenModel
     from sim.report import write_report
     from sim.simulate import simulate
+    from triovit.replayed import compare_replay
     from triovit.run_report import keep, report_data
 
     toolchain.environment()
@@ -62,6 +63,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         artifact.save(directory / "artifact")
     with step("evaluate"):
         evaluation = evaluate(GoldenModel(artifact), held_out.pictures, held_out.labels, progress=progress)
+        replay = compare_replay(artifact, held_out.pictures[:images])
     with step("generate"):
         generate(artifact, config, directory / "hardware", summary)
     with step("simulate"):
@@ -73,11 +75,12 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     progress("demo", len(STEPS), len(STEPS))
 
     found = {
-        "bit_exact": simulation.comparison.equal,
+        "bit_exact": simulation.comparison.equal and replay.equal,
         "images": images,
         "layers_compared": simulation.comparison.layers,
-        "mismatches": simulation.comparison.mismatches,
-        "first_difference": simulation.comparison.first,
+        "mismatches": simulation.comparison.mismatches + replay.mismatches,
+        "first_difference": replay.first or simulation.comparison.first,
+        "replay_tensors_compared": replay.tensors,
         "cycles": simulation.cycles,
         "cycles_predicted": simulation.cycles_predicted,
         "macs": table.macs,
