@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from safetensors import SafetensorError
 from quant.artifact_rules import REMEDY, check_layers
 from quant.layer import KINDS, Layer, Post, Residual
 from triovit.errors import UserError
+from triovit.files import atomic_directory
 
 __all__ = ["MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Post", "Residual"]
 
@@ -85,25 +84,15 @@ class Artifact:
         """
         path = Path(path)
         self.check(str(path))
-        if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
-            raise UserError(f"{path}: exists and is no artifact; choose another name or remove it")
         tensors = {
             f"{layer.name}.{name}": np.ascontiguousarray(array) for layer in self.layers for name, array in layer.arrays.items()
         }
         payload = safetensors.numpy.save(tensors)
-        text = json.dumps(self._manifest(hashlib.sha256(payload).hexdigest()), indent=1, allow_nan=False) + "\n"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            try:
-                beside.chmod(0o755)
-                (beside / TENSORS).write_bytes(payload)
-                (beside / MANIFEST).write_text(text, encoding="utf-8")
-                _replace(beside, path)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror}); check the permissions and the free space") from error
+        manifest = self._manifest(hashlib.sha256(payload).hexdigest())
+        manifest["sha256"] = _digest(manifest)
+        with atomic_directory(path, MANIFEST) as beside:
+            (beside / TENSORS).write_bytes(payload)
+            (beside / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def _manifest(self, digest: str) -> dict[str, Any]:
         return {
@@ -149,18 +138,16 @@ class Artifact:
         artifact.check(str(file))
         if arrays:
             raise UserError(f"{path / TENSORS}: tensor {min(arrays)} belongs to no layer; {REMEDY}")
+        # Last, so that what can be named has been named.
+        if manifest.get("sha256") != _digest(manifest):
+            raise UserError(f"{file}: differs from its own sha256 (changed after it was written); {REMEDY}")
         return artifact
 
 
-def _replace(new: Path, path: Path) -> None:
-    """Put the directory ``new`` in the place of ``path``."""
-    if not path.exists():
-        new.rename(path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    path.rename(old / path.name)
-    new.rename(path)
-    shutil.rmtree(old)
+def _digest(manifest: dict[str, Any]) -> str:
+    """Hash of everything in a manifest but the hash itself, whatever the order and the spaces."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -170,7 +157,7 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: is missing; {REMEDY}")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{file}: is no readable JSON ({error}); {REMEDY}") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise UserError(f"{file}: is no {SCHEMA}; give the directory that quantizing wrote")

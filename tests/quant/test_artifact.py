@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,35 @@ def test_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(UserError) as caught:
         tiny().save(tmp_path / "mine")
-    assert str(caught.value) == f"{tmp_path / 'mine'}: exists and is no artifact; choose another name or remove it"
+    assert str(caught.value) == f"{tmp_path / 'mine'}: exists and is not a directory; choose another name"
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest["layers"][0].update(output_scale=2.0),
+        lambda manifest: manifest.update(network={}),
+        lambda manifest: manifest["float"].update(score="high"),
+        lambda manifest: manifest.update(calibration={"remedies": 3}),
+        lambda manifest: manifest.pop("sha256"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(saved: Path, change: Callable[[dict], object]) -> None:
+    manifest = json.loads((saved / MANIFEST).read_text())
+    change(manifest)
+    (saved / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError) as caught:
+        Artifact.load(saved)
+    file = saved / MANIFEST
+    assert str(caught.value) == f"{file}: differs from its own sha256 (changed after it was written); quantize the network again"
+
+
+def test_a_manifest_too_deep_to_read_is_refused(saved: Path) -> None:
+    (saved / MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(UserError) as caught:
+        Artifact.load(saved)
+    assert str(caught.value).startswith(f"{saved / MANIFEST}: is no readable JSON (")
 
 
 def test_missing_layer() -> None:
