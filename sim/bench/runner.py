@@ -175,6 +175,9 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
     settings = {"registers": dict(job.registers), "runs": [dict(run) for run in job.runs]}
     (directory / "job.json").write_text(json.dumps(settings))
     (directory / RESULT).unlink(missing_ok=True)
+    if job.waves:
+        # Verilator says nothing where it cannot write.
+        job.waves.parent.mkdir(parents=True, exist_ok=True)
     waves = ["--trace-file", str(job.waves.resolve())] if job.waves else []
     with tool_environment(), _importable():
         runner = get_runner("verilator")
