@@ -8,7 +8,7 @@ from hw.engines.mac_block import MacBlock
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing
 from hw.units.layer_norm import LayerNormCore
-from hw.units.post_processor import Schedule
+from hw.units.post_schedule import Schedule
 from hw.units.row_sum import RowSum
 
 #: Cycles from a dispatch strobe to the first beat that a sequencer can issue: the task register, the sequencer's own start.

@@ -1,7 +1,5 @@
 """Post-processing: the one pipeline through which both engines' accumulators become words in the buffers."""
 
-from dataclasses import dataclass
-
 from amaranth import Module, Mux, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
@@ -18,7 +16,6 @@ from hw.interfaces import (
     PARAM,
     PIXEL_BITS,
     POST_TASK,
-    ROW_BITS,
     SHARED,
     SPLIT_BITS,
     ReadSignature,
@@ -28,113 +25,14 @@ from hw.interfaces import (
 )
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.log2 import DIVISOR_BITS, Log2
+from hw.units.post_ports import ParamReadSignature, SecondWriteSignature, ZWriteSignature
+from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
-from quant.contract import ACT_BITS, CODE_BITS
+from quant.contract import CODE_BITS
 
 #: The parameters that only the second step needs.
 _LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
-
-
-class ParamReadSignature(wiring.Signature):
-    """A read of a parameter ring.
-
-    Members
-    -------
-    en : Out(1)
-        A request; the row must be in the ring.
-    offset : Out
-        The row, counted from the task's first.
-    row : In(words(PARAM))
-        The parameters, ``param_latency`` cycles later.
-    """
-
-    def __init__(self, config: AcceleratorConfig):
-        super().__init__({"en": Out(1), "offset": Out(ceil_log2(config.param_rows)), "row": In(words(config, PARAM))})
-
-
-class SecondWriteSignature(wiring.Signature):
-    """What a result's second write does not share with its first.
-
-    Members
-    -------
-    valid : Out(1)
-        The write happens: mask, pixel, channel group, rows, split and words are those of the first write, in the same cycle.
-    base : Out(ROW_BITS)
-        First row of the second tensor.
-    """
-
-    def __init__(self) -> None:
-        super().__init__({"valid": Out(1), "base": Out(ROW_BITS)})
-
-
-class ZWriteSignature(wiring.Signature):
-    """A write into the buffer of K^T V.
-
-    Members
-    -------
-    valid : Out(1)
-        The write happens.
-    row : Out
-        Row of the buffer: ``m`` of K's channels.
-    j : Out
-        Group of V's channels.
-    ksum : Out(1)
-        ``rows[0]`` is Ks of the row's channels; otherwise ``rows[i]`` are those of its channel ``i`` in Z, columns of group
-        ``j``.
-    rows : Out(ArrayLayout(ArrayLayout(signed(ACT_BITS), m), m))
-        The values.
-    """
-
-    def __init__(self, config: AcceleratorConfig):
-        super().__init__({
-            "valid": Out(1),
-            "row": Out(ceil_log2(config.z_rows)),
-            "j": Out(range(max(2, config.max_groups))),
-            "ksum": Out(1),
-            "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
-        })
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a result passes which step, in cycles after it was taken.
-
-    Everything that a step needs starts early enough to arrive with the values; the rest waits in delay lines.
-    """
-
-    buffer_read_latency: int
-    param_latency: int
-
-    @property
-    def lookup(self) -> int:
-        """Parameters and divisor codes are asked for, the divisors enter the logarithm."""
-        return 1
-
-    @property
-    def first_step(self) -> int:
-        """Accumulators enter the requantizers."""
-        return self.lookup + max(self.param_latency + 1, DivisorBuffer.latency)
-
-    @property
-    def first_step_done(self) -> int:
-        """``t`` leaves the requantizers."""
-        return self.first_step + Requantizer.latency
-
-    @property
-    def second_step(self) -> int:
-        """``t`` and the residual enter the second step."""
-        return max(self.first_step_done, self.lookup + self.buffer_read_latency)
-
-    @property
-    def residual(self) -> int:
-        """The residual is asked for."""
-        return self.second_step - self.buffer_read_latency
-
-    @property
-    def write(self) -> int:
-        """The result is written."""
-        return self.second_step + SecondStep.latency
 
 
 class PostProcessor(wiring.Component):

@@ -10,7 +10,8 @@ import pytest
 from hw.config import TOY
 from hw.control.descriptor import Act, Buffer, Opcode
 from hw.interfaces import PIXEL_BITS, POST_TASK, SHARED
-from hw.units.post_processor import PostProcessor, Schedule
+from hw.units.post_processor import PostProcessor
+from hw.units.post_schedule import Schedule
 from quant.contract import ACC_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, simulate
