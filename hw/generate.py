@@ -13,6 +13,7 @@ from hw.control import register_map
 from hw.control.descriptor import DESCRIPTOR, FIELDS, SIZE
 from quant.artifact import Artifact
 from triovit import files
+from triovit.progress import Progress, silent
 
 SCHEMA, VERSION = "triovit-hardware", 1
 MANIFEST, VERILOG, IMAGE = "manifest.json", "triovit.v", "program.bin"
@@ -59,7 +60,9 @@ def manifest(artifact: Artifact, program: Program, hashes: Mapping[str, str], pr
     }
 
 
-def generate(artifact: Artifact, config: AcceleratorConfig, directory: Path, predict: Predict | None = None) -> dict[str, Any]:
+def generate(
+    artifact: Artifact, config: AcceleratorConfig, directory: Path, predict: Predict | None = None, progress: Progress = silent
+) -> dict[str, Any]:
     """Write ``directory``, whole or not at all; returns the manifest.
 
     Raises
@@ -68,11 +71,14 @@ def generate(artifact: Artifact, config: AcceleratorConfig, directory: Path, pre
         The network does not fit the configuration, or ``directory`` is something else than what ``generate`` writes.
     """
     program = compile_network(artifact, config)
+    progress("generate", 0, 2)
     text = verilog.emit(config).read_bytes()
+    progress("generate", 1, 2)
     contents = {VERILOG: text, IMAGE: program.image()}
     described = manifest(artifact, program, {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}, predict)
     with files.atomic_directory(directory, MANIFEST) as new:
         for name, data in contents.items():
             (new / name).write_bytes(data)
         files.write_json(new / MANIFEST, described)
+    progress("generate", 2, 2)
     return described

@@ -65,7 +65,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
         evaluation = evaluate(GoldenModel(artifact), held_out.pictures, held_out.labels, progress=progress)
         replay = compare_replay(artifact, held_out.pictures[:images])
     with step("generate"):
-        generate(artifact, config, directory / "hardware", summary)
+        generate(artifact, config, directory / "hardware", summary, progress)
     with step("simulate"):
         simulation = simulate(artifact, directory / "hardware", held_out.pictures[:images], progress=progress)
     with step("report"):

@@ -220,7 +220,7 @@ class _Compiler:
                 f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
         pixels, groups = _pixels(layer.output_shape), -(-27 // config.m)
-        place = self.map.take(image, (Buffer.D,), groups, pixels, 0)
+        place = self.map.take(image, (Buffer.D,), groups, pixels, 0, f"layer {layer.name}: its unfolded picture")
         self.narrow[image] = place
         pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
         fields = {

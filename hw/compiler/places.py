@@ -46,8 +46,12 @@ class BufferMap:
             Buffer.O: config.o_rows,
         }[buffer]
 
-    def take(self, tensor: str, buffers: tuple[Buffer, ...], groups: int, pixels: int, split: int) -> Place:
+    def take(
+        self, tensor: str, buffers: tuple[Buffer, ...], groups: int, pixels: int, split: int, what: str | None = None
+    ) -> Place:
         """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``.
+
+        ``what`` is what the message calls it; the output of layer ``tensor`` by default.
 
         Raises
         ------
@@ -62,15 +66,13 @@ class BufferMap:
             base = self._first_fit(buffer, height)
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
-                found.append(
-                    (used, Place(buffer, base, rows, split, groups, pixels, height))
-                )
+                found.append((used, Place(buffer, base, rows, split, groups, pixels, height)))
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)
             raise UserError(
-                f"layer {tensor}: its output of {groups * self.config.m} channels x {pixels} pixels does not fit buffer "
-                f"{names} of configuration "
-                f"{self.config.name} ({self.depth(buffers[0])} rows); use a larger configuration or a smaller resolution"
+                f"{what or f'layer {tensor}: its output'} of {groups * self.config.m} channels x {pixels} pixels does not fit "
+                f"buffer {names} of configuration {self.config.name} ({self.depth(buffers[0])} rows); "
+                "use a larger configuration or a smaller resolution"
             )
         place = min(found, key=lambda item: item[0])[1]
         self._held.setdefault(place.buffer, {})[tensor] = place

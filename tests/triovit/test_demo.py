@@ -47,7 +47,7 @@ def test_missing_simulator_is_told_first(triovit, tmp_path, monkeypatch):
 def test_difference_fails_the_demo(triovit, tmp_path, monkeypatch):
     from triovit import demo
 
-    def generate(artifact, config, directory, predict):
+    def generate(artifact, config, directory, predict, progress):
         files.write_text(directory / "accelerator.v", "module accelerator; endmodule\n")
 
     def simulate(artifact, where, pictures, *, progress):

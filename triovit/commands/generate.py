@@ -8,6 +8,7 @@ from triovit import files
 from triovit.errors import about
 from triovit.options import artifact_argument, config_option
 from triovit.output import emit, facts, json_option
+from triovit.progress import shown
 
 
 @click.command("generate")
@@ -28,8 +29,8 @@ def command(artifact_path: Path, config_name: str, output: Path, as_json: bool) 
     config = configuration(config_name)
     files.check_place(output, MANIFEST, SCHEMA)
     artifact = Artifact.load(artifact_path)
-    with about(artifact_path):
-        manifest = generate(artifact, config, output, summary)
+    with about(artifact_path), shown() as progress:
+        manifest = generate(artifact, config, output, summary, progress)
 
     emit(
         {"directory": output, "configuration": config_name, "manifest": manifest},
