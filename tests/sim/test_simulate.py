@@ -72,6 +72,28 @@ def test_the_host_reads_the_logits_where_store_put_them(artifact, golden, run):
         assert np.count_nonzero(picture) == np.count_nonzero(logits)
 
 
+def overlap(report: SimulationReport, first: str, second: str) -> int:
+    """Cycles in which R-MAC worked on layer ``first`` and MAT on layer ``second``."""
+    spans = {
+        (engine, layer): [(event.start, event.end) for event in report.timeline if (event.engine, event.layer) == (engine, layer)]
+        for engine, layer in (("R-MAC", first), ("MAT", second))
+    }
+    return sum(
+        max(0, min(one[1], other[1]) - max(one[0], other[0]))
+        for one in spans["R-MAC", first]
+        for other in spans["MAT", second]
+    )
+
+
+def test_both_pipelines_overlap_in_the_hardware(run):
+    report = run[0]
+    # Inter-layer pipeline: the pointwise or group convolution runs while the depthwise one does.
+    assert overlap(report, "S1.0.MB.dw", "S1.0.MB.pw2") > 400
+    assert overlap(report, "S2.1.MLA.agg.dw5", "S2.1.MLA.agg.gpw") > 400
+    # Attention pipeline: K^T V of the second batch beside divisors and quotients of the first.
+    assert overlap(report, "S2.1.MLA.att", "S2.1.MLA.att") > 40
+
+
 def test_a_wrong_value_in_memory_is_found(artifact, monkeypatch):
     genuine = sim.simulate.run_bench
 
