@@ -19,7 +19,7 @@ CONFIGS = [
 @st.composite
 def networks(draw: st.DrawFn) -> NetworkBuilder:
     """A stem, one to three blocks of any kind, sometimes a classifier."""
-    net = NetworkBuilder(draw(st.integers(0, 10_000)), 2 * draw(st.integers(1, 5)), 2 * draw(st.integers(1, 7)))
+    net = NetworkBuilder(draw(st.integers(0, 10_000)), 2 * draw(st.integers(1, 5)), 2 * draw(st.integers(2, 7)))
     last = net.stem(draw(st.integers(1, 20)), draw(st.sampled_from(["hardswish", "none"])))
     blocks = st.sampled_from(["mbconv", "dsconv", "attention", "group", "product"])
     for index, kind in enumerate(draw(st.lists(blocks, min_size=1, max_size=3))):
