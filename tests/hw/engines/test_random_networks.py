@@ -11,7 +11,7 @@ from tests.support.networks import NetworkBuilder
 CONFIGS = [
     TOY,
     TOY.with_(name="batches", z_rows=8, divisor_rows=16),
-    TOY.with_(name="small-rings", weight_rows=32, param_rows=8, result_depth=4),
+    TOY.with_(name="small-rings", weight_rows=64, param_rows=8, result_depth=4),
     TOY.with_(name="four-by-eight", l=8),
 ]
 
