@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
+from hw.control.descriptor import DESCRIPTOR, Opcode
 from quant.contract import ACC_BITS, ACT_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX, THREE_BITS, ZERO_BITS
 
 #: Bits of a pixel number, of a channel-group number, of a buffer row, of log2 of a block split.
@@ -163,19 +163,3 @@ POST_TASK = data.StructLayout(
 
 #: Width of the intermediate ``t`` that logits keep.
 LOGIT_BITS = PRE_BITS
-
-__all__ = [
-    "GROUP_BITS",
-    "LOGIT_BITS",
-    "PARAM",
-    "PIXEL_BITS",
-    "POST_TASK",
-    "ROW_BITS",
-    "SPLIT_BITS",
-    "Buffer",
-    "ReadSignature",
-    "WriteSignature",
-    "result_layout",
-    "words",
-    "write_layout",
-]

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hw.config import AcceleratorConfig
-from hw.io.stream_decoder import MAGIC, Kind
-from quant.layer import Layer
+from hw.io.stream_decoder import HEADER, MAGIC, Kind
+from quant.layer import POST_ARRAYS, Layer
 
 Int8Array = npt.NDArray[np.int8]
 #: Kinds of a packet, for each engine.
@@ -41,8 +41,8 @@ class Packet:
 
     def encode(self, config: AcceleratorConfig) -> bytes:
         """Header beat and payload."""
-        header = MAGIC | self.kind << 16 | self.split << 20 | self.rows << 32
-        return header.to_bytes(config.beat_bytes, "little") + self.payload.tobytes()
+        header = HEADER.const({"magic": MAGIC, "kind": self.kind, "lp": self.split, "rows": self.rows})
+        return header.as_bits().to_bytes(config.beat_bytes, "little") + self.payload.tobytes()
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ class ChannelParams:
     @classmethod
     def of_layer(cls, layer: Layer, config: AcceleratorConfig) -> "ChannelParams":
         """From a layer's post arrays."""
-        return cls.of(
-            config, layer.output_shape[0], **{name: layer.arrays[name] for name in ("bias", "mult", "shift", "three", "zero")}
-        )
+        return cls.of(config, layer.output_shape[0], **{name: layer.arrays[name] for name in POST_ARRAYS})
 
     @classmethod
     def of(cls, config: AcceleratorConfig, channels: int, **values: object) -> "ChannelParams":

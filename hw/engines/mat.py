@@ -1,6 +1,6 @@
 """The MAT engine: L blocks of N adder trees of M inputs (arXiv 2405.03882, section IV)."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -14,15 +14,16 @@ from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
 from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
+from hw.io.stream_decoder import weight_word
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import z_layout
 from hw.units.layer_norm import LayerNormCore
-from quant.contract import ACT_BITS, GAMMA_BITS
+from quant.contract import GAMMA_BITS
 
 
 def weight_row(config: AcceleratorConfig) -> data.ArrayLayout:
     """A row of a weight ring: ``[block][lane][input]`` int8."""
-    return data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.n), config.l)
+    return data.ArrayLayout(weight_word(config), config.l)
 
 
 def result_meta(config: AcceleratorConfig) -> data.StructLayout:
