@@ -11,6 +11,7 @@ import click
 
 from triovit import __version__
 from triovit.errors import UserError
+from triovit.output import prints_json
 
 #: The commands, in the order of the road, and what they do in a line: the modules of `triovit.commands`, loaded only when called.
 COMMANDS = {
@@ -59,7 +60,7 @@ def road() -> None:
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for a fault of triovit.
 
-    A failure is one line on standard error, and with ``--json`` also a JSON object on standard output.
+    A failure is one line on standard error, and with ``--json`` (and no FILE) also a JSON object on standard output.
     """
     words = sys.argv[1:] if words is None else words
     try:
@@ -84,6 +85,6 @@ def _usage(error: click.ClickException) -> str:
 
 def _fail(kind: str, message: str, words: Sequence[str], code: int) -> NoReturn:
     click.echo(f"error: {message}", err=True)
-    if "--json" in words:
+    if prints_json(words):
         click.echo(json.dumps({"error": {"kind": kind, "message": message}, "exit_code": code}, indent=2))
     sys.exit(code)

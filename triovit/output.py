@@ -13,8 +13,39 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-#: The option that every command has.
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+from triovit import files
+from triovit.errors import UserError
+
+#: Where JSON goes that is printed.
+STDOUT = "-"
+
+
+def _writable(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """``value``, unless it is a file that cannot appear: told before the work."""
+    if value is None or value == STDOUT or context.resilient_parsing:
+        return value
+    if Path(value).is_dir():
+        raise UserError(f"{value}: is a directory; give --json a file")
+    files.check_place(Path(value).absolute().parent)
+    return value
+
+
+#: The option that every command has: None, `STDOUT` or the name of a file.
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=False,
+    flag_value=STDOUT,
+    callback=_writable,
+    metavar="[FILE]",
+    help="Print one JSON document instead of text; with FILE write it there, beside the text.",
+)
+
+
+def prints_json(words: Sequence[str]) -> bool:
+    """Whether these words of a command line ask for JSON on standard output."""
+    values = (words[place + 1 : place + 2] or [STDOUT] for place, word in enumerate(words) if word == "--json")
+    return f"--json={STDOUT}" in words or any(value.startswith("-") for (value,) in values)
 
 
 def plain(value: Any) -> Any:
@@ -36,12 +67,20 @@ def plain(value: Any) -> Any:
     return value
 
 
-def emit(result: Any, as_json: bool, show: Callable[[], None]) -> None:
-    """Print ``result`` as JSON, or call ``show`` to print it for people."""
-    if as_json:
+def emit(result: Any, as_json: str | None, show: Callable[[], None]) -> None:
+    """Print ``result`` as JSON, or call ``show`` to print it for people after writing JSON to the file that ``as_json`` names.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written.
+    """
+    if as_json == STDOUT:
         click.echo(json.dumps(plain(result), indent=2, allow_nan=False))
-    else:
-        show()
+        return
+    if as_json is not None:
+        files.write_json(as_json, plain(result))
+    show()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> None:

@@ -24,7 +24,7 @@ from triovit.progress import shown
 )
 @json_option
 @click.pass_context
-def command(context: click.Context, images: int, config_name: str, output: Path, as_json: bool) -> None:
+def command(context: click.Context, images: int, config_name: str, output: Path, as_json: str | None) -> None:
     """Take the built-in network, trained on handwritten digits, all the way to bit-exact Verilog.
 
     The exit code is 1 when a value in the simulated hardware differs from the golden model.

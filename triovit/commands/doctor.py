@@ -9,7 +9,7 @@ from triovit.output import emit, json_option, table
 @click.command("doctor")
 @json_option
 @click.pass_context
-def command(context: click.Context, as_json: bool) -> None:
+def command(context: click.Context, as_json: str | None) -> None:
     """Check every tool: found, needed, how to get it. The exit code is 2 when one that is needed is missing."""
     from sim import toolchain
 

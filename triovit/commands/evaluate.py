@@ -17,7 +17,7 @@ from triovit.progress import shown
 @click.option("--model", metavar="MODEL", help="Run this float network on the same pictures, too: a name or a checkpoint file.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N pictures.")
 @json_option
-def command(artifact_path: Path, data: str, model: str | None, limit: int | None, as_json: bool) -> None:
+def command(artifact_path: Path, data: str, model: str | None, limit: int | None, as_json: str | None) -> None:
     """Measure the accuracy of the integer network ARTIFACT, computed in NumPy."""
     from quant.artifact import Artifact
     from sim.evaluate import evaluate

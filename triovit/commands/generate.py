@@ -16,7 +16,7 @@ from triovit.progress import shown
 @config_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Directory to write.")
 @json_option
-def command(artifact_path: Path, config_name: str, output: Path, as_json: bool) -> None:
+def command(artifact_path: Path, config_name: str, output: Path, as_json: str | None) -> None:
     """Generate the accelerator of a configuration and the program that runs ARTIFACT on it.
 
     The same input gives the same bytes.

@@ -12,7 +12,7 @@ from triovit.output import emit, facts, json_option, table
 @click.argument("model")
 @res_option
 @json_option
-def command(model: str, resolution: tuple[int, int] | None, as_json: bool) -> None:
+def command(model: str, resolution: tuple[int, int] | None, as_json: str | None) -> None:
     """Show the layers of MODEL: a name (digits, b0 .. b3, b0-seg) or a checkpoint file.
 
     A network that cannot be mapped is refused with the layer, the reason and the remedy.

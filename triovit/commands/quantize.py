@@ -40,7 +40,7 @@ def command(
     count: int,
     score: str | None,
     resolution: tuple[int, int] | None,
-    as_json: bool,
+    as_json: str | None,
     **settings: Any,
 ) -> None:
     """Quantize MODEL, a name (digits) or a checkpoint file, and write the artifact.

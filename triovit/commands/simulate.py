@@ -44,7 +44,7 @@ def command(
     layer: str | None,
     waves: bool,
     output: Path | None,
-    as_json: bool,
+    as_json: str | None,
 ) -> None:
     """Run ARTIFACT on the simulated accelerator and compare every layer with the golden model.
 
