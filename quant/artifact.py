@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
+from numpy.typing import NDArray
 
 from quant.artifact_rules import REMEDY, check_layers
 from quant.layer import KINDS, Layer, Post, Residual
+from quant.tensor_file import LazyTensors, read_tensors
 from triovit.errors import UserError
 from triovit.files import atomic_directory
 
-__all__ = ["MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Post", "Residual"]
+__all__ = ["FLOAT", "MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Post", "Residual"]
 
 SCHEMA, VERSION = "triovit-artifact", 1
 MANIFEST, TENSORS = "manifest.json", "tensors.safetensors"
+#: The float network's tensors; optional.
+FLOAT = "float.safetensors"
 _LAYER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "kind": str,
@@ -35,6 +39,8 @@ class Artifact:
     """A network of integers: the manifest's fields and the layers with their arrays.
 
     ``network`` has ``name``, ``resolution`` ``[H, W]``, ``classes`` and ``task``; ``float_score`` is the manifest's ``float``.
+    ``float_weights`` is the float network's state dict under mit-han-lab's names, if it travels with the artifact; of an artifact
+    that was loaded it is read (and its hash checked) when it is first used, which raises what loading raises.
     """
 
     network: dict[str, Any]
@@ -45,6 +51,7 @@ class Artifact:
     quantization: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     float_score: dict[str, Any] = field(default_factory=dict)
+    float_weights: Mapping[str, NDArray[np.float32]] | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, Layer]:
@@ -87,14 +94,19 @@ class Artifact:
         tensors = {
             f"{layer.name}.{name}": np.ascontiguousarray(array) for layer in self.layers for name, array in layer.arrays.items()
         }
-        payload = safetensors.numpy.save(tensors)
-        manifest = self._manifest(hashlib.sha256(payload).hexdigest())
+        payloads = {TENSORS: safetensors.numpy.save(tensors)}
+        if self.float_weights is not None:
+            payloads[FLOAT] = safetensors.numpy.save(
+                {name: np.ascontiguousarray(values, np.float32) for name, values in self.float_weights.items()}
+            )
+        manifest = self._manifest({name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()})
         manifest["sha256"] = _digest(manifest)
         with atomic_directory(path, MANIFEST) as beside:
-            (beside / TENSORS).write_bytes(payload)
+            for name, payload in payloads.items():
+                (beside / name).write_bytes(payload)
             (beside / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
-    def _manifest(self, digest: str) -> dict[str, Any]:
+    def _manifest(self, digests: dict[str, str]) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "version": VERSION,
@@ -105,7 +117,7 @@ class Artifact:
             "quantization": self.quantization,
             "calibration": self.calibration,
             "float": self.float_score,
-            "files": {TENSORS: digest},
+            "files": digests,
         }
 
     @classmethod
@@ -120,7 +132,7 @@ class Artifact:
         path = Path(path)
         file = path / MANIFEST
         manifest = _read_manifest(file)
-        arrays = _read_tensors(path / TENSORS, manifest["files"].get(TENSORS))
+        arrays = read_tensors(path / TENSORS, manifest["files"].get(TENSORS))
         layers = [_layer_from_dict(entry, arrays, f"{file}") for entry in manifest["layers"]]
         source = manifest["input"]
         if not isinstance(source.get("tensor"), str) or not _is_shape(source.get("shape"), 3):
@@ -134,6 +146,7 @@ class Artifact:
             quantization=manifest["quantization"],
             calibration=manifest["calibration"],
             float_score=manifest["float"],
+            float_weights=LazyTensors(path / FLOAT, manifest["files"][FLOAT]) if FLOAT in manifest["files"] else None,
         )
         artifact.check(str(file))
         if arrays:
@@ -180,21 +193,6 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         if not isinstance(manifest.get(name), kind):
             raise UserError(f"{file}: field {name} is missing or of the wrong type; {REMEDY}")
     return manifest
-
-
-def _read_tensors(file: Path, digest: object) -> dict[str, Any]:
-    if not file.is_file():
-        raise UserError(f"{file}: is missing; {REMEDY}")
-    try:
-        payload = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check the permissions") from error
-    if hashlib.sha256(payload).hexdigest() != digest:
-        raise UserError(f"{file}: differs from the manifest's sha256 (truncated or changed); {REMEDY}")
-    try:
-        return safetensors.numpy.load(payload)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: is no safetensors file; {REMEDY}") from error
 
 
 def _is_shape(value: object, rank: int = 0) -> bool:

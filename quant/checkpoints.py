@@ -38,7 +38,17 @@ def load(source: str | Path, resolution: tuple[int, int] | None = None) -> Effic
     path = PACKAGED.get(str(source), Path(source))
     if str(source) in SPECS and str(source) not in PACKAGED and not path.exists():
         raise UserError(f"{source}: its weights are not packaged (only {', '.join(PACKAGED)}); give the file of a checkpoint")
-    state = from_timm(_read(path))
+    return from_state(from_timm(_read(path)), path, resolution)
+
+
+def from_state(state: dict[str, Tensor], path: Path, resolution: tuple[int, int] | None = None) -> EfficientViT:
+    """The network, in evaluation mode, of a state dict with mit-han-lab's names; ``path`` is its file in messages.
+
+    Raises
+    ------
+    UserError
+        No EfficientViT, a tensor missing, extra, of another shape or not finite.
+    """
     spec = _recognise(state, path)
     _check(state, spec, path)
     with torch.device("meta"):

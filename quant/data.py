@@ -22,6 +22,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 DIGITS_SIDE, DIGITS_HELD_OUT, DIGITS_SEED = 32, 360, 0
 #: Share of the resized picture's side that the centre crop keeps; EfficientViT's evaluation.
 CROP = 0.95
+#: How many times a picture may be enlarged for segmentation; more, and there is nothing left to see.
+LARGEST_ENLARGEMENT = 4
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,16 @@ def digits() -> Digits:
     return Digits(pictures[train], targets[train], pictures[held], targets[held])
 
 
-def load_picture(path: Path, resolution: tuple[int, int]) -> Pictures:
-    """Read one picture as uint8 ``[3, H, W]``: as it is where it has that size, else resized (bicubic) and cropped in the middle.
+def load_picture(path: Path, resolution: tuple[int, int], *, crop: bool = True) -> Pictures:
+    """Read one picture as uint8 ``[3, H, W]``: as it is where it has that size, else resized (bicubic) to it.
 
-    The shorter side becomes ``ceil(r / 0.95)``, as in EfficientViT's evaluation. Grey and palette pictures become RGB.
+    With ``crop``, for classification, the shorter side becomes ``ceil(r / 0.95)`` and the middle is cut out, as in EfficientViT's
+    evaluation. Without, for segmentation, the whole picture takes that size. Grey and palette pictures become RGB.
 
     Raises
     ------
     UserError
-        The file is no picture, damaged, or smaller than half the resolution.
+        The file is no picture, damaged, or too small: smaller than the resolution, or without ``crop`` than a quarter of it.
     """
     height, width = resolution
     try:
@@ -72,26 +75,60 @@ def load_picture(path: Path, resolution: tuple[int, int]) -> Pictures:
             picture = opened.convert("RGB")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such picture; correct the path") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise UserError(f"{path}: is no readable picture; remove it or replace it by a PNG or JPEG") from error
-    if picture.size != (width, height):
-        if picture.width < width // 2 or picture.height < height // 2:
-            raise UserError(
-                f"{path}: is {picture.width}x{picture.height}, too small for {width}x{height}; "
-                f"use pictures of at least {width // 2}x{height // 2}"
-            )
-        scale = max(ceil(height / CROP) / picture.height, ceil(width / CROP) / picture.width)
-        size = (max(round(picture.width * scale), width), max(round(picture.height * scale), height))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        picture = picture.crop((left, top, left + width, top + height))
+    if picture.size == (width, height):
+        return _channels_first(picture)
+    # Segmentation's pictures are often enlarged; a crop is for pictures that have more than the network sees.
+    least = (width, height) if crop else (ceil(width / LARGEST_ENLARGEMENT), ceil(height / LARGEST_ENLARGEMENT))
+    if picture.width < least[0] or picture.height < least[1]:
+        raise UserError(
+            f"{path}: is {picture.width}x{picture.height}, too small for a network that reads {width}x{height}; "
+            f"use pictures of at least {least[0]}x{least[1]}"
+        )
+    if not crop:
+        return _channels_first(picture.resize((width, height), Image.Resampling.BICUBIC))
+    scale = max(ceil(height / CROP) / picture.height, ceil(width / CROP) / picture.width)
+    size = (max(round(picture.width * scale), width), max(round(picture.height * scale), height))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return _channels_first(picture.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + width, top + height)))
+
+
+def _channels_first(picture: Image.Image) -> Pictures:
     return np.ascontiguousarray(np.asarray(picture, np.uint8).transpose(2, 0, 1))
 
 
-def image_folder(
-    folder: str | Path, resolution: tuple[int, int], limit: int | None = None, progress: Progress | None = None
-) -> tuple[Pictures, Labels | None, list[str]]:
-    """Read a folder of pictures: uint8 ``[N, 3, H, W]``, labels, names of the classes.
+@dataclass(frozen=True)
+class PictureFiles:
+    """Pictures that stay in their files until a slice asks for them: ``files[2:5]`` is uint8 ``[3, 3, H, W]``."""
+
+    paths: tuple[Path, ...]
+    #: Height and width that each is brought to, and how; see `load_picture`.
+    resolution: tuple[int, int]
+    crop: bool = True
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, part: slice) -> Pictures:
+        paths = self.paths[part]
+        pictures = np.empty((len(paths), 3, *self.resolution), np.uint8)
+        for index, path in enumerate(paths):
+            pictures[index] = load_picture(path, self.resolution, crop=self.crop)
+        return pictures
+
+    def read(self, progress: Progress | None = None) -> Pictures:
+        """All of them."""
+        pictures = np.empty((len(self), 3, *self.resolution), np.uint8)
+        for index in range(len(self)):
+            pictures[index] = self[index : index + 1][0]
+            if progress:
+                progress("reading pictures", index + 1, len(self))
+        return pictures
+
+
+def list_pictures(folder: str | Path, limit: int | None = None) -> tuple[tuple[Path, ...], Labels | None, list[str]]:
+    """The paths of a folder's pictures, their labels and the names of the classes; no picture is opened.
 
     With a folder a class the label is the folder's place in sorted order; with pictures only the labels are None.
     ``limit`` keeps that many pictures, taken evenly from the sorted list.
@@ -99,7 +136,7 @@ def image_folder(
     Raises
     ------
     UserError
-        No such folder, no picture in it, a file that is no picture, one that is too small.
+        No such folder, no picture in it, a file whose name is no picture's.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -121,12 +158,26 @@ def image_folder(
         if limit < 1:
             raise UserError(f"{folder}: {limit} pictures were asked for; ask for at least 1")
         files = [files[index * len(files) // limit] for index in range(limit)]
-    pictures = np.empty((len(files), 3, *resolution), np.uint8)
-    for index, (path, _) in enumerate(files):
-        pictures[index] = load_picture(path, resolution)
-        if progress:
-            progress("reading pictures", index + 1, len(files))
-    return pictures, np.array([label for _, label in files], np.int64) if classes else None, classes
+    return tuple(path for path, _ in files), np.array([label for _, label in files], np.int64) if classes else None, classes
+
+
+def image_folder(
+    folder: str | Path,
+    resolution: tuple[int, int],
+    limit: int | None = None,
+    progress: Progress | None = None,
+    *,
+    crop: bool = True,
+) -> tuple[Pictures, Labels | None, list[str]]:
+    """Read a folder of pictures: uint8 ``[N, 3, H, W]``, labels, names of the classes; see `list_pictures` and `load_picture`.
+
+    Raises
+    ------
+    UserError
+        No such folder, no picture in it, a file that is no picture, one that is too small.
+    """
+    paths, labels, classes = list_pictures(folder, limit)
+    return PictureFiles(paths, resolution, crop).read(progress), labels, classes
 
 
 def check_pictures(pictures: object, resolution: tuple[int, int]) -> Pictures:

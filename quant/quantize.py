@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from quant.artifact import Artifact
 from quant.data import Labels, Pictures, Progress, check_pictures
+from quant.float_weights import float_settings, float_weights
 from quant.inspect import require_mappable
 from quant.layer import Layer
 from quant.networks.model import EfficientViT
@@ -82,8 +83,7 @@ def quantize(
             "resolution": list(spec.resolution),
             "classes": spec.classes,
             "task": task,
-            "mean": list(spec.mean),
-            "std": list(spec.std),
+            **float_settings(spec),
         },
         layers=done,
         output=layers[-1].op.name,
@@ -91,6 +91,7 @@ def quantize(
         quantization=options.to_dict(),
         calibration=report,
         float_score=score,
+        float_weights=float_weights(network),
     )
     artifact.check(spec.name)
     return artifact

@@ -58,7 +58,7 @@ def demo(directory: Path, images: int, config_name: str, progress: Progress) -> 
     with step("quantize"):
         size = network.spec.resolution
         calibration = pictures.calibration(pictures.DIGITS, size, CALIBRATION, progress)
-        held_out = pictures.labelled(pictures.DIGITS, size, None, progress)
+        held_out = pictures.held_out(size)
         artifact = quantize(network, calibration, scored=(held_out.pictures, held_out.labels), progress=progress)
         artifact.save(directory / "artifact")
     with step("evaluate"):

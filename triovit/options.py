@@ -19,8 +19,31 @@ class Resolution(click.ParamType[tuple[int, int]]):
         return int(match[1]), int(match[2] or match[1])
 
 
+class Size(click.ParamType[tuple[int, int]]):
+    """``960x736``: width x height."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The height and width."""
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
+        if match is None:
+            self.fail(f"{value} is no size; give width and height like 960x736", param, ctx)
+        return int(match[2]), int(match[1])
+
+
 res_option = click.option(
     "--res", "resolution", type=Resolution(), metavar="N|HxW", help="Size of the picture; by default the network's own."
+)
+size_option = click.option("--size", type=Size(), metavar="WxH", help="Size of the picture, the width first.")
+labels_option = click.option(
+    "--labels", metavar="LABELS", help="For segmentation: the folder of label maps, with the pictures' file names."
+)
+classes_option = click.option(
+    "--classes",
+    type=click.Choice(["camvid", "network"]),
+    help="What the values of label maps mean: CamVid's 11 classes, or the network's own and 255 for void. "
+    "By default camvid for a network of Cityscapes' 19 classes where no label exceeds 11.",
 )
 config_option = click.option(
     "--config", "config_name", default="toy", show_default=True, metavar="NAME", help="Configuration: toy or zcu102."

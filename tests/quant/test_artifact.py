@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from quant.artifact import MANIFEST, TENSORS, Artifact, Layer, Post, Residual
+from quant.artifact import FLOAT, MANIFEST, TENSORS, Artifact, Layer, Post, Residual
+from quant.tensor_file import LazyTensors
 from triovit.errors import UserError
 
 
@@ -82,6 +83,57 @@ def test_an_artifact_is_replaced_and_nothing_stays_beside_it(saved: Path) -> Non
     tiny().save(saved)
     assert [path.name for path in saved.parent.iterdir()] == ["art"]
     assert sorted(path.name for path in saved.iterdir()) == [MANIFEST, TENSORS]
+
+
+@pytest.fixture
+def with_float(tmp_path: Path) -> Path:
+    made = tiny()
+    made.float_weights = {"b.weight": np.ones((4, 2), np.float32), "a.weight": np.full((4, 3), 0.5, np.float32)}
+    made.save(tmp_path / "float")
+    return tmp_path / "float"
+
+
+def test_the_float_network_travels_along(with_float: Path, tmp_path: Path) -> None:
+    assert sorted(path.name for path in with_float.iterdir()) == sorted([FLOAT, MANIFEST, TENSORS])
+    files = json.loads((with_float / MANIFEST).read_text())["files"]
+    assert files[FLOAT] == hashlib.sha256((with_float / FLOAT).read_bytes()).hexdigest()
+    loaded = Artifact.load(with_float)
+    assert loaded.float_weights is not None
+    assert {name: values.tolist() for name, values in loaded.float_weights.items()} == {
+        "a.weight": [[0.5] * 3] * 4,
+        "b.weight": [[1.0] * 2] * 4,
+    }
+    loaded.save(tmp_path / "copy")
+    assert all((tmp_path / "copy" / path.name).read_bytes() == path.read_bytes() for path in with_float.iterdir())
+    loaded.save(with_float)
+    assert all((tmp_path / "copy" / path.name).read_bytes() == path.read_bytes() for path in with_float.iterdir())
+
+
+def test_without_the_float_network(saved: Path) -> None:
+    assert Artifact.load(saved).float_weights is None
+
+
+def test_the_float_network_is_read_when_it_is_used(with_float: Path) -> None:
+    payload = (with_float / FLOAT).read_bytes()
+    (with_float / FLOAT).write_bytes(payload[:-1] + b"\x55")
+    changed = Artifact.load(with_float).float_weights
+    with pytest.raises(UserError) as caught:
+        dict(changed or {})
+    assert str(caught.value) == f"{with_float / FLOAT}: differs from the manifest's sha256 (truncated or changed); {AGAIN}"
+    (with_float / FLOAT).unlink()
+    missing = Artifact.load(with_float).float_weights
+    with pytest.raises(UserError) as caught:
+        len(missing or {})
+    assert str(caught.value) == f"{with_float / FLOAT}: is missing; {AGAIN}"
+
+
+def test_a_float_network_of_another_type(with_float: Path) -> None:
+    payload = safetensors.numpy.save({"a.weight": np.ones(3, np.float16)})
+    (with_float / FLOAT).write_bytes(payload)
+    found = LazyTensors(with_float / FLOAT, hashlib.sha256(payload).hexdigest())
+    with pytest.raises(UserError) as caught:
+        found["a.weight"]
+    assert str(caught.value) == f"{with_float / FLOAT}: tensor a.weight is float16, and must be float32; {AGAIN}"
 
 
 def test_something_else_is_not_replaced(tmp_path: Path) -> None:

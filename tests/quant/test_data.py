@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from quant.checkpoints import PACKAGED
-from quant.data import check_pictures, digits, image_folder, load_picture
+from quant.data import PictureFiles, check_pictures, digits, image_folder, list_pictures, load_picture
 from quant.train_digits import train
 from triovit.errors import UserError
 
@@ -68,6 +68,39 @@ def test_folders(tmp_path: Path) -> None:
     assert (pictures.shape, labels, classes) == ((1, 3, 32, 32), None, [])
 
 
+def test_a_picture_may_not_be_enlarged_to_be_cropped_but_to_be_segmented(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", (12, 24))
+    with Image.open(path) as opened:
+        resized = opened.resize((48, 40), Image.Resampling.BICUBIC)
+    assert np.array_equal(load_picture(path, (40, 48), crop=False), np.asarray(resized).transpose(2, 0, 1))
+    with pytest.raises(UserError) as caught:
+        load_picture(path, (40, 49), crop=False)
+    assert str(caught.value) == (f"{path}: is 12x24, too small for a network that reads 49x40; use pictures of at least 13x10")
+    with pytest.raises(UserError) as caught:
+        load_picture(path, (24, 13))
+    assert str(caught.value) == (f"{path}: is 12x24, too small for a network that reads 13x24; use pictures of at least 13x24")
+
+
+def test_pictures_stay_in_their_files(tmp_path: Path) -> None:
+    for index in range(5):
+        picture(tmp_path / f"{index}.png")
+    paths, labels, classes = list_pictures(tmp_path, limit=3)
+    assert ([path.name for path in paths], labels, classes) == (["0.png", "1.png", "3.png"], None, [])
+    files = PictureFiles(paths, (32, 32))
+    whole = files.read()
+    assert (len(files), whole.shape) == (3, (3, 3, 32, 32))
+    assert np.array_equal(files[1:3], whole[1:])
+    assert files[3:].shape == (0, 3, 32, 32)
+    assert np.array_equal(whole, image_folder(tmp_path, (32, 32), 3)[0])
+    paths[1].unlink()
+    assert np.array_equal(files[2:3], whole[2:])
+    with pytest.raises(UserError):
+        files[1:2]
+
+
+READS = "a network that reads 32x32"
+
+
 def refused(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         image_folder(folder, (32, 32))
@@ -82,7 +115,7 @@ def test_refused_folders(tmp_path: Path) -> None:
     (tmp_path / "a.txt").rename(tmp_path / "a.png")
     assert refused(tmp_path) == f"{tmp_path / 'a.png'}: is no readable picture; remove it or replace it by a PNG or JPEG"
     picture(tmp_path / "a.png", (10, 40))
-    assert refused(tmp_path) == f"{tmp_path / 'a.png'}: is 10x40, too small for 32x32; use pictures of at least 16x16"
+    assert refused(tmp_path) == f"{tmp_path / 'a.png'}: is 10x40, too small for {READS}; use pictures of at least 32x32"
     whole = picture(tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     assert refused(tmp_path) == f"{tmp_path / 'a.png'}: is no readable picture; remove it or replace it by a PNG or JPEG"

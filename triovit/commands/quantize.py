@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from triovit import files, pictures
-from triovit.errors import about
-from triovit.options import res_option
+from triovit.errors import UserError, about
+from triovit.options import classes_option, labels_option, res_option, size_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import Progress, shown
 
@@ -18,7 +18,17 @@ from triovit.progress import Progress, shown
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="ARTIFACT", help="Directory to write.")
 @click.option("--pictures", "count", type=click.IntRange(min=1), default=256, show_default=True, help="At most so many of them.")
 @click.option("--score", metavar="DATA", help="Pictures to score the float network on: digits (those held out) or a folder.")
+@labels_option
+@classes_option
 @res_option
+@size_option
+@click.option(
+    "--float/--no-float",
+    "with_float",
+    default=True,
+    show_default=True,
+    help="Put the float network into the artifact, so that evaluate can run it.",
+)
 @click.option(
     "--activations",
     type=click.Choice(["minmax", "percentile", "ema", "mse"]),
@@ -39,17 +49,34 @@ def command(
     output: Path,
     count: int,
     score: str | None,
+    labels: str | None,
+    classes: str | None,
     resolution: tuple[int, int] | None,
+    size: tuple[int, int] | None,
+    with_float: bool,
     as_json: str | None,
     **settings: Any,
 ) -> None:
     """Quantize MODEL, a name (digits) or a checkpoint file, and write the artifact.
 
-    The float network's score goes with the artifact: of the built-in network always, of others with --score.
+    The float network's score goes with the artifact: of the built-in network always, of others with --score (and for segmentation
+    --labels).
     """
+    if resolution is not None and size is not None:
+        raise UserError("--res and --size: both say the picture's size; give one")
     with shown() as progress:
         result = quantize(
-            model, calib, output, resolution=resolution, count=count, score=score, settings=settings, progress=progress
+            model,
+            calib,
+            output,
+            resolution=resolution or size,
+            count=count,
+            score=score,
+            labels=labels,
+            classes=classes,
+            with_float=with_float,
+            settings=settings,
+            progress=progress,
         )
 
     emit(
@@ -75,6 +102,9 @@ def quantize(
     resolution: tuple[int, int] | None,
     count: int,
     score: str | None,
+    labels: str | None,
+    classes: str | None,
+    with_float: bool,
     settings: dict[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
@@ -83,17 +113,24 @@ def quantize(
     from quant.checkpoints import load
     from quant.ptq.options import Options
     from quant.quantize import quantize as quantized
+    from triovit.float_network import float_score
 
     files.check_place(output, MANIFEST, SCHEMA)
     network = load(model, resolution)
-    size = network.spec.resolution
-    calibration = pictures.calibration(calib, size, count, progress)
-    if score is None and (network.spec.name, size) == (pictures.DIGITS, pictures.DIGITS_SIZE):
+    spec = network.spec
+    if score is None and (spec.name, spec.resolution) == (pictures.DIGITS, pictures.DIGITS_SIZE):
         score = pictures.DIGITS
-    given = None if score is None else pictures.labelled(score, size, None, progress)
-    scored = None if given is None else (given.pictures, given.labels)
+    if score is None and (labels, classes) != (None, None):
+        raise UserError("--labels and --classes: say how to score the float network; name the pictures with --score")
+    described = {"name": spec.name, "task": spec.task, "classes": spec.classes, "resolution": spec.resolution}
+    given = None if score is None else pictures.to_score(score, labels, described, None, progress, classes=classes)
+    calibration = pictures.calibration(calib, spec.resolution, count, progress, task=spec.task)
     with about(model):
-        artifact = quantized(network, calibration, Options(**settings), scored=scored, progress=progress)
+        artifact = quantized(network, calibration, Options(**settings), progress=progress)
+    if given is not None:
+        artifact.float_score = float_score(network, given, progress)
+    if not with_float:
+        artifact.float_weights = None
     artifact.save(output)
     return {
         "artifact": output,
