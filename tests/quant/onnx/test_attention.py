@@ -1,0 +1,60 @@
+"""Attention's divisors as ONNX nodes, against the golden model's codes: every divisor there is."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from quant.contract import FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
+from quant.layer import Layer
+from quant.onnx.attention import divisors
+from quant.onnx.graph import Graph
+from quant.onnx.model import IR_VERSION, OPSET
+from sim.golden.arithmetic import log2_code
+
+DIVISORS = np.arange(1 << 20)
+LEAST = np.array([0, 3, 9], np.int32)
+#: A real product's unit: no power of two, so that products are rounded as in a network.
+UNIT = np.array([0.37, 1.9e-5, 712.3])
+
+
+def outputs(code_bits: int) -> dict[str, np.ndarray]:
+    """The codes and what they stand for, ``[1, 3, 1, 2^20]``, of every divisor in units of ``UNIT``."""
+    graph, attrs = Graph(), {"heads": 3, "dim": 4, "code_bits": code_bits}
+    layer = Layer("att", "attention", ("qkv",), (12, 1, 1), 1.0, attrs, None, {"div_min": LEAST})
+    result = divisors(graph, layer, "product", UNIT)
+    shape = [1, 3, 1, len(DIVISORS)]
+    made = helper.make_graph(
+        graph.nodes,
+        "divisors",
+        [helper.make_tensor_value_info("product", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("att.code", result)],
+        list(graph.constants.values()),
+    )
+    model = helper.make_model(made, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    products = (DIVISORS * UNIT[:, None]).astype(np.float32)[None, :, None]
+    return dict(zip(("code", "divisor"), session.run(None, {"product": products}), strict=True))
+
+
+@pytest.mark.parametrize("code_bits", [4, 8])
+def test_every_divisor_has_the_code_of_the_contract(code_bits):
+    found = outputs(code_bits)
+    expected = log2_code(DIVISORS[None, :], LEAST[:, None], code_bits)
+    assert np.array_equal(found["code"][0, :, 0], expected)
+    assert len(np.unique(expected)) == 1 << code_bits
+
+
+def test_a_whole_code_stands_for_a_power_of_two():
+    found = outputs(4)
+    assert np.array_equal(found["divisor"], np.exp2(found["code"]))
+
+
+def test_a_fine_code_stands_for_its_reciprocal():
+    found = outputs(8)
+    code = found["code"].astype(int)
+    reciprocal = np.array(RECIPROCALS)[code % (1 << FRACTION_BITS)]
+    expected = (2.0 ** (code // (1 << FRACTION_BITS)) * 2**QUOTIENT_SHIFT / reciprocal).astype(np.float32)
+    assert np.array_equal(found["divisor"], expected)
