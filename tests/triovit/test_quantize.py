@@ -22,6 +22,7 @@ def test_evaluate_sets_both_networks_side_by_side(triovit, artifact_path):
 def test_evaluate_as_text(triovit, artifact_path):
     lines = triovit("evaluate", artifact_path, "--data", "digits", "--limit", "8").out.splitlines()
     assert [line.split("  ")[0] for line in lines] == [
+        "metric",
         "pictures",
         "integer network",
         "float network",
@@ -31,11 +32,17 @@ def test_evaluate_as_text(triovit, artifact_path):
 
 
 def test_float_score_of_other_pictures_says_so(triovit, tmp_path):
-    assert triovit("quantize", "digits", "--calib", "digits", "--pictures", 4, "-o", tmp_path / "a", *FAST).code == 0
+    assert (
+        triovit("quantize", "digits", "--calib", "digits", "--pictures", 4, "--no-float", "-o", tmp_path / "a", *FAST).code == 0
+    )
+    assert not (tmp_path / "a" / "float.safetensors").exists()
+    document = triovit("evaluate", tmp_path / "a", "--data", "digits", "--limit", "8", "--json").document
+    assert document["float_score"] >= 0.97
+    assert document["agreement"] is None
     lines = triovit("evaluate", tmp_path / "a", "--data", "digits", "--limit", "8").out.splitlines()
-    assert re.fullmatch(r"float network      9\d\.\d\d% \(of 360 pictures, when it was quantized\)", lines[2])
+    assert re.fullmatch(r"float network      9\d\.\d\d% \(of 360 pictures, when it was quantized\)", lines[3])
     lines = triovit("evaluate", tmp_path / "a", "--data", "digits").out.splitlines()
-    assert re.fullmatch(r"float network      9\d\.\d\d%", lines[2])
+    assert re.fullmatch(r"float network      9\d\.\d\d%", lines[3])
 
 
 def test_quantize_writes_an_artifact(triovit, tmp_path):
@@ -53,7 +60,11 @@ def test_quantize_writes_an_artifact(triovit, tmp_path):
     assert (result.document["network"], result.document["pictures"]) == ("digits", 4)
     assert result.document["float"]["score"] >= 0.97
     assert result.document["settings"]["shifting"] is False
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "tensors.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "float.safetensors",
+        "manifest.json",
+        "tensors.safetensors",
+    ]
 
 
 def test_failed_quantization_leaves_nothing(triovit, tmp_path):
@@ -64,6 +75,71 @@ def test_failed_quantization_leaves_nothing(triovit, tmp_path):
         f"error: {tmp_path}/notes.txt: is no picture (.png, .jpg, .jpeg, .bmp, .webp); remove it from the folder\n"
     )
     assert not (tmp_path / "a").exists()
+
+
+def test_evaluate_needs_nothing_but_the_artifact(triovit, artifact_path):
+    options = ("--data", "digits", "--limit", "24", "--json")
+    own = triovit("evaluate", artifact_path, *options).document
+    named = triovit("evaluate", artifact_path, *options, "--model", "digits").document
+    assert (own["metric"], own["images"], own["classes"], own["int_pixel_accuracy"]) == ("top1", 24, None, None)
+    assert own["float_score"] >= 0.9
+    assert own["agreement"] >= 0.9
+    assert all(own[name] == named[name] for name in own if name != "images_per_second")
+
+
+def test_damaged_float_network(triovit, artifact_path, tmp_path):
+    shutil.copytree(artifact_path, tmp_path / "a")
+    place = tmp_path / "a" / "float.safetensors"
+    place.write_bytes(place.read_bytes()[:-1])
+    result = triovit("evaluate", tmp_path / "a", "--data", "digits", "--limit", "2")
+    assert (result.code, result.out) == (2, "")
+    assert (
+        result.err == f"error: {place}: differs from the manifest's sha256 (truncated or changed); quantize the network again\n"
+    )
+
+
+def test_float_network_of_something_else(triovit, artifact_path, tmp_path):
+    import torch
+
+    from quant.checkpoints import load
+
+    state = load("digits").state_dict()
+    for name in ("head.op_list.3.linear.weight", "head.op_list.3.linear.bias"):
+        state[name] = state[name][:7]
+    torch.save(state, tmp_path / "seven.pt")
+    result = triovit("evaluate", artifact_path, "--data", "digits", "--model", tmp_path / "seven.pt")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: {tmp_path}/seven.pt: is a classification network of 7 classes, and {artifact_path} is a "
+        "classification network of 10; give the network that the artifact was made of\n"
+    )
+
+
+def test_size(triovit, artifact_path, tmp_path):
+    options = ("--data", "digits", "--limit", "2")
+    assert triovit("evaluate", artifact_path, *options, "--size", "32x32").code == 0
+    result = triovit("evaluate", artifact_path, *options, "--size", "64x32")
+    assert (result.code, result.err) == (2, f"error: {artifact_path}: is for 32x32; quantize again with --size 64x32\n")
+    result = triovit("evaluate", artifact_path, *options, "--size", "64")
+    assert (result.code, result.err) == (
+        2,
+        "error: Invalid value for '--size': 64 is no size; give width and height like 960x736; see 'triovit evaluate --help'\n",
+    )
+    quantize = ("quantize", "digits", "--calib", "digits", "-o", tmp_path / "a")
+    result = triovit(*quantize, "--size", "64x32", "--res", "32x64")
+    assert (result.code, result.err) == (2, "error: --res and --size: both say the picture's size; give one\n")
+    # Width first: told by the pictures, which are smaller.
+    result = triovit(*quantize, "--size", "64x32")
+    assert (result.code, result.err) == (
+        2,
+        "error: digits: these pictures are 32x32, and the network reads 64x32; give pictures of your own\n",
+    )
+    result = triovit(*quantize, "--labels", "maps")
+    assert (result.code, result.err) == (
+        2,
+        "error: --labels and --classes: say how to score the float network; name the pictures with --score\n",
+    )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", [("evaluate", "--data", "digits"), ("generate", "-o", "hardware"), ("simulate",)])

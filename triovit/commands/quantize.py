@@ -64,6 +64,8 @@ def command(
     """
     if resolution is not None and size is not None:
         raise UserError("--res and --size: both say the picture's size; give one")
+    if score is None and (labels, classes) != (None, None):
+        raise UserError("--labels and --classes: say how to score the float network; name the pictures with --score")
     with shown() as progress:
         result = quantize(
             model,
@@ -118,10 +120,9 @@ def quantize(
     files.check_place(output, MANIFEST, SCHEMA)
     network = load(model, resolution)
     spec = network.spec
-    if score is None and (spec.name, spec.resolution) == (pictures.DIGITS, pictures.DIGITS_SIZE):
+    built_in = (pictures.DIGITS, pictures.DIGITS_SIZE, pictures.DIGITS_CLASSES)
+    if score is None and (spec.name, spec.resolution, spec.classes) == built_in:
         score = pictures.DIGITS
-    if score is None and (labels, classes) != (None, None):
-        raise UserError("--labels and --classes: say how to score the float network; name the pictures with --score")
     described = {"name": spec.name, "task": spec.task, "classes": spec.classes, "resolution": spec.resolution}
     given = None if score is None else pictures.to_score(score, labels, described, None, progress, classes=classes)
     calibration = pictures.calibration(calib, spec.resolution, count, progress, task=spec.task)
