@@ -74,8 +74,11 @@ class Graph:
 
     def scaled(self, name: str, array: npt.NDArray[Any], scale: Floats) -> str:
         """Add integers ``[O, ...]`` and a DequantizeLinear with scales ``[O]``, one a row; return the real values."""
-        stored, step = self.constant(f"{name}.q", array), self.constant(f"{name}.scale", scale)
-        return self.node("DequantizeLinear", [stored, step], name, axis=0)
+        inputs = [self.constant(f"{name}.q", array), self.constant(f"{name}.scale", scale)]
+        if array.dtype == np.int8:
+            # Zero points of 0 could be left out, but onnxruntime 1.20 fuses Gemm wrongly then.
+            inputs.append(self.constant(f"{name}.zero", np.zeros(scale.shape, np.int8)))
+        return self.node("DequantizeLinear", inputs, name, axis=0)
 
     def affine(self, x: str, name: str, factor: Floats, offset: Floats) -> str:
         """Multiply by ``factor`` and add ``offset``, which broadcast against ``x``; float32 ones and zeros cost no node."""

@@ -61,7 +61,7 @@ def test_weights_are_int8_and_biases_int32_with_a_scale_a_channel(network, model
         for name, dtype in (("weight", np.int8), ("bias", np.int32)):
             node = nodes[f"{layer.name}.{name}"]
             assert node.op_type == "DequantizeLinear"
-            stored, scale = (found[operand] for operand in node.input)
+            stored, scale = (found[operand] for operand in node.input[:2])
             assert stored.dtype == dtype
             assert scale.shape == (len(stored),) == (layer.output_shape[0],)
         assert np.array_equal(found[f"{layer.name}.weight.q"].flatten(), layer.arrays["weight"].flatten())
