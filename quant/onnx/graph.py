@@ -103,7 +103,7 @@ class Graph:
     def real(self, tensor: str) -> str:
         """Return the real values of an integer tensor, read with its own zero point; all readers share one node."""
         if tensor not in self.reals:
-            self.reals[tensor] = self._dequantize(tensor, tensor, np.asarray(self.activations[tensor].zero))
+            self.reals[tensor] = self._dequantize(tensor, f"{tensor}.real", np.asarray(self.activations[tensor].zero))
         return self.reals[tensor]
 
     def real_from(self, tensor: str, zeros: npt.NDArray[np.integer[Any]], reader: str) -> str:

@@ -72,7 +72,7 @@ def _output(graph: Graph, layer: Layer) -> str:
     if layer.logits or layer.post is None:
         return real
     excess = layer.arrays["zero"].astype(np.float64) - graph.activations[layer.name].zero
-    return graph.affine(real, f"{layer.name}.real", np.ones(1), spread(-layer.output_scale * excess, layer))
+    return graph.affine(real, f"{layer.name}.centred", np.ones(1), spread(-layer.output_scale * excess, layer))
 
 
 def _model(artifact: Artifact, graph: Graph) -> onnx.ModelProto:

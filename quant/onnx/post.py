@@ -44,7 +44,7 @@ def _store_logits(graph: Graph, layer: Layer, x: str) -> None:
     x = graph.node("Div", [x, step], f"{name}.in_steps")
     x = graph.node("Round", [x], f"{name}.rounded")
     x = graph.node("Clip", [x, *ends], f"{name}.q")
-    graph.reals[name] = graph.node("Mul", [x, step], name)
+    graph.reals[name] = graph.node("Mul", [x, step], f"{name}.real")
 
 
 def _saturate(graph: Graph, layer: Layer, post: Post, steps: Steps, x: str) -> str:

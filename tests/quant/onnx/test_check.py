@@ -71,6 +71,14 @@ def test_a_layer_that_differs_is_found():
     assert max(row.alone_worst for row in others.values()) <= 1
 
 
+def test_a_picture_that_is_surrounded_by_its_own_zero():
+    artifact = small_network()
+    artifact.layers[0].arrays["pad"][:] = 0
+    found = checked(artifact, to_onnx(artifact), pictures(4))
+    assert found.layers[0].alone_worst <= 1
+    assert found.layers[0].alone_equal > 0.75
+
+
 def test_differences_are_counted_over_all_pictures():
     artifact = small_network()
     model, steps = to_onnx(artifact), []
