@@ -8,6 +8,8 @@ import numpy.typing as npt
 from quant.contract import (
     ACC_BITS,
     ACT_BITS,
+    CODE_BITS,
+    CODE_WIDTHS,
     GAMMA_BITS,
     MULT_BITS,
     OUT_SHIFT_MAX,
@@ -130,6 +132,10 @@ class LayerCheck:
             if name not in wanted:
                 raise self.fail(f"attribute {name} is unknown to kind {self.layer.kind}")
         self._range("attribute pad", self.layer.attrs.get("pad", 0), RANGES["pad"])
+        if self.layer.attrs.get("code_bits", CODE_BITS) not in CODE_WIDTHS:
+            raise self.fail(
+                f"attribute code_bits is {self.layer.attrs['code_bits']}, and must be {' or '.join(map(str, CODE_WIDTHS))}"
+            )
         if self.layer.attrs.get("kernel", 1) % 2 == 0:
             raise self.fail(f"attribute kernel is {self.layer.attrs['kernel']}, and must be odd")
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from quant.artifact import Artifact
+from quant.contract import CODE_WIDTHS
 from quant.layer import POST_ARRAYS, Layer, Post, Residual
 from quant.networks.layout import Operation, operations
 from quant.networks.spec import NetworkSpec
@@ -22,7 +23,16 @@ def _layer(op: Operation) -> Layer:
     if op.kind == "attention":
         arrays = {name: np.ones(op.heads, np.int32) for name in ("z_mult", "k_mult", "o_mult")}
         arrays |= {name: np.zeros(op.heads, np.int32) for name in ("z_shift", "k_shift", "o_shift", "div_min")}
-        return Layer(op.name, op.kind, op.inputs, op.output_shape, 1.0, {"heads": op.heads, "dim": op.dim}, None, arrays)
+        return Layer(
+            op.name,
+            op.kind,
+            op.inputs,
+            op.output_shape,
+            1.0,
+            {"heads": op.heads, "dim": op.dim, "code_bits": max(CODE_WIDTHS)},
+            None,
+            arrays,
+        )
     arrays = {name: np.full(op.c_out, name == "mult", np.int32) for name in POST_ARRAYS}
     attrs: dict[str, int | bool] = {}
     match op.kind:

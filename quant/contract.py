@@ -20,7 +20,15 @@ ZERO_BITS = 10
 OUT_SHIFT_MAX = 31
 #: Unsigned residual multiplier.
 RES_MULT_BITS = 15
-#: The divisor's log2 code.
+#: Whole bits of the divisor's log2 code.
 CODE_BITS = 4
+#: Its fraction bits, where it has any.
+FRACTION_BITS = 4
+#: What a layer's ``code_bits`` may be.
+CODE_WIDTHS = (CODE_BITS, CODE_BITS + FRACTION_BITS)
+#: Second shift of a quotient by a code with a fraction (section 7).
+QUOTIENT_SHIFT = 14
+#: ``R[f]`` of section 7, 9 bits unsigned.
+RECIPROCALS = tuple((2 * (1 << 14) + 33 + 2 * f) // (2 * (33 + 2 * f)) for f in range(1 << FRACTION_BITS))
 #: Signed LayerNorm factor.
 GAMMA_BITS = 11

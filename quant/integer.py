@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quant.contract import ACT_BITS, CODE_BITS, PRE_BITS
+from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, PRE_BITS, QUOTIENT_SHIFT, RECIPROCALS
 from quant.layer import Post
 
 
@@ -84,14 +84,29 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() @ b.double()).long()
 
 
-def divisor_code(divisor: Tensor, div_min: Tensor) -> Tensor:
-    """Return the 4-bit code of divisors ``[N, heads, P]`` for ``div_min`` ``[heads]`` (section 7)."""
-    code = (divisor_exponent(divisor) - div_min.reshape(1, -1, 1)).clamp(0, (1 << CODE_BITS) - 1)
-    return torch.where(divisor > 0, code, 0)
+def divisor_code(divisor: Tensor, div_min: Tensor, code_bits: int) -> Tensor:
+    """Return the code of divisors ``[N, heads, P]`` for ``div_min`` ``[heads]``, in 4 or 8 bits (section 7)."""
+    least = div_min.reshape(1, -1, 1)
+    if code_bits == CODE_BITS:
+        code = divisor_exponent(divisor) - least
+    else:
+        top = msb(divisor).clamp(min=0)
+        fraction = (divisor << FRACTION_BITS >> top) - (1 << FRACTION_BITS)
+        code = ((top - least) << FRACTION_BITS) + fraction
+    return torch.where(divisor > 0, code.clamp(0, (1 << code_bits) - 1), 0)
+
+
+def quotient(numerator: Tensor, code: Tensor, mult: Tensor, shift: Tensor, code_bits: int) -> Tensor:
+    """Divide ``[N, heads, d, P]`` by codes ``[N, heads, 1, P]`` (section 7); ``mult`` and ``shift`` broadcast. Signed 8 bits."""
+    if code_bits == CODE_BITS:
+        return sat(first_step(numerator, 0, mult, shift + code), ACT_BITS)
+    t = first_step(numerator, 0, mult, shift + (code >> FRACTION_BITS))
+    reciprocal = torch.tensor(RECIPROCALS)[code & ((1 << FRACTION_BITS) - 1)]
+    return sat(rs(t * reciprocal, QUOTIENT_SHIFT), ACT_BITS)
 
 
 def divisor_exponent(divisor: Tensor) -> Tensor:
-    """Return ``e`` of section 7: the leading one's index, plus the bit below it; 0 for a divisor of 0."""
+    """Return ``e`` of section 7's 4-bit code: the leading one's index, plus the bit below it; 0 for a divisor of 0."""
     index = msb(divisor).clamp(min=0)
     below = torch.where(index > 0, (divisor >> (index - 1).clamp(min=0)) & 1, 0)
     return index + below

@@ -17,7 +17,7 @@ KINDS: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
     "fc": ({"logits": bool}, ("weight", *POST_ARRAYS)),
     "pool": ({}, POST_ARRAYS),
     "layernorm": ({}, ("gamma", *POST_ARRAYS)),
-    "attention": ({"heads": int, "dim": int}, ATTENTION_ARRAYS),
+    "attention": ({"heads": int, "dim": int, "code_bits": int}, ATTENTION_ARRAYS),
 }
 
 

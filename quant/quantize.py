@@ -13,7 +13,8 @@ from quant.layer import Layer
 from quant.networks.model import EfficientViT
 from quant.networks.spec import NetworkSpec
 from quant.ptq.attention import attention_arrays
-from quant.ptq.encoding import Encoding, migrated, plain, shifted
+from quant.ptq.encoding import Encoding, plain, scaled, shifted
+from quant.ptq.equalize import equalized
 from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
@@ -113,11 +114,14 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     # What attention reads and writes has no zero point, so that products of matrices need no corrections.
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
+    factors = equalized(ops, seen) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
-        if op.name in divided:
-            encodings[op.name] = migrated(statistics, migration_factors(statistics), options)
+        if op.name in factors:
+            encodings[op.name] = scaled(statistics, factors[op.name], options, "equalization", symmetric=op.name in symmetric)
+        elif op.name in divided:
+            encodings[op.name] = scaled(statistics, migration_factors(statistics), options, "migration")
         elif op.name in moved:
             encodings[op.name] = shifted(statistics, shifts(statistics), options)
         else:
@@ -133,7 +137,14 @@ def _attention(
         op, [seen.attention[name] for name in op.inputs], [encodings[name] for name in op.inputs], target, options
     )
     made = Layer(
-        op.name, "attention", op.inputs, op.output_shape, target.scale, {"heads": op.heads, "dim": op.dim}, None, dict(arrays)
+        op.name,
+        "attention",
+        op.inputs,
+        op.output_shape,
+        target.scale,
+        {"heads": op.heads, "dim": op.dim, "code_bits": options.code_bits},
+        None,
+        dict(arrays),
     )
     return made, {name: [float(f"{value:.{_DIGITS}g}") for value in values] for name, values in exponents.items()}
 

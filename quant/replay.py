@@ -10,7 +10,6 @@ from torch import Tensor
 
 from quant import integer
 from quant.artifact import Artifact
-from quant.contract import ACT_BITS
 from quant.data import Labels, Pictures, Progress, check_pictures
 from quant.layer import Layer
 from triovit.errors import InternalError
@@ -42,10 +41,11 @@ def _attend(layer: Layer, inputs: list[Tensor], arrays: Tensors, tensors: Tensor
     q, k, v = integer.split_heads(inputs, layer.attrs["dim"])
     z, ksum = integer.attention_sums(k, v, (arrays["z_mult"], arrays["z_shift"]), (arrays["k_mult"], arrays["k_shift"]))
     divisor = integer.product(ksum[:, :, None], q)[:, :, 0]
-    code = integer.divisor_code(divisor, arrays["div_min"])
+    code_bits = layer.attrs["code_bits"]
+    code = integer.divisor_code(divisor, arrays["div_min"], code_bits)
     numerator = integer.product(z.transpose(-1, -2), q)
     mult, shift = (arrays[name].reshape(1, -1, 1, 1) for name in ("o_mult", "o_shift"))
-    quotient = integer.sat(integer.first_step(numerator, 0, mult, shift + code[:, :, None]), ACT_BITS)
+    quotient = integer.quotient(numerator, code[:, :, None], mult, shift, code_bits)
     tensors[f"{layer.name}.z"], tensors[f"{layer.name}.ksum"], tensors[f"{layer.name}.code"] = z, ksum, code
     return quotient.reshape(len(quotient), *layer.output_shape)
 

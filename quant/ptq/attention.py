@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from quant import integer
-from quant.contract import CODE_BITS
+from quant.contract import CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
 from quant.networks.layout import Operation
 from quant.networks.model import linear_attention
 from quant.ptq.encoding import Encoding
@@ -17,6 +17,8 @@ from quant.ptq.ranges import search_activation
 _CODES = 1 << CODE_BITS
 #: No divisor's exponent exceeds this: D < 2^20.
 _EXPONENT_MAX = 20
+#: The reciprocal of 1 has so many fraction bits.
+_ONE_BITS = 9
 
 
 def _tops(acc: Tensor, options: Options) -> Tensor:
@@ -34,6 +36,19 @@ def _tops(acc: Tensor, options: Options) -> Tensor:
     return tops.clamp(min=1)
 
 
+def _steps(encoding: Encoding) -> Tensor:
+    return encoding.scale * encoding.factors
+
+
+def _inverse(code: Tensor, div_min: Tensor, code_bits: int) -> Tensor:
+    """What a code stands for, float64: the inverse of the divisor."""
+    least = div_min.reshape(1, -1, 1)
+    if code_bits == CODE_BITS:
+        return torch.exp2(-(code + least).double())
+    reciprocal = torch.tensor(RECIPROCALS, dtype=torch.float64)[code & ((1 << FRACTION_BITS) - 1)]
+    return reciprocal * torch.exp2(-((code >> FRACTION_BITS) + least + _ONE_BITS).double())
+
+
 def attention_arrays(
     op: Operation, qkv: list[Tensor], encodings: list[Encoding], output: Encoding, options: Options
 ) -> tuple[dict[str, npt.NDArray[np.int32]], dict[str, list[float]]]:
@@ -48,11 +63,11 @@ def attention_arrays(
     tuple
         The arrays int32 ``[heads]``, and each head's range of exponents for the report.
     """
-    ints = [integer.sat((x.double() / e.scale).round().long(), 8) for x, e in zip(qkv, encodings, strict=True)]
+    ints = [integer.sat((x.double() / _steps(e)[:, None, None]).round().long(), 8) for x, e in zip(qkv, encodings, strict=True)]
     q, k, v = integer.split_heads(ints, op.dim)
-    step = torch.cat(
-        [torch.full((x.shape[1] // (3 * op.dim),), e.scale, dtype=torch.float64) for x, e in zip(qkv, encodings, strict=True)]
-    )
+    # The real step of each v_j, and of each channel of the output: of a head they differ by one factor.
+    value_step = torch.cat([_steps(e).reshape(-1, 3, op.dim)[:, 2] for e in encodings])
+    step = (value_step / _steps(output).reshape(-1, op.dim))[:, 0]
     z_top = _tops(integer.product(k, v.transpose(-1, -2)), options)
     k_top = _tops(k.sum(-1), options)
     z_mult, z_shift = fixed_point((127 / z_top).numpy(), f"{op.name}.z")
@@ -64,20 +79,21 @@ def attention_arrays(
     top = exponent.amax((0, 2))
     low = torch.where(divisor > 0, exponent, _EXPONENT_MAX).amin((0, 2)).minimum(top)
     if options.log2_divisors:
+        # A whole code is rounded and may be one more; a code with a fraction reaches half a step below the next whole one.
         div_min = ((top + 1).clamp(max=_EXPONENT_MAX) - (_CODES - 1)).clamp(min=0)
     else:
         div_min = torch.full_like(top, _EXPONENT_MAX)
-    code = integer.divisor_code(divisor, div_min)
+    code = integer.divisor_code(divisor, div_min, options.code_bits)
     numerator = integer.product(z.transpose(-1, -2), q).double()
-    quotient = (
-        numerator
-        * (step * z_top / k_top).reshape(1, -1, 1, 1)
-        * torch.exp2(-(code + div_min.reshape(1, -1, 1)).double())[:, :, None]
-    )
+    quotient = numerator * (z_top / k_top).reshape(1, -1, 1, 1) * _inverse(code, div_min, options.code_bits)[:, :, None]
     exact = torch.cat([linear_attention(x, op.dim, 1e-15).reshape(x.shape[0], -1, op.dim, q.shape[-1]) for x in qkv], 1).double()
+    exact = exact / value_step[None, :, :, None]
     fit = (quotient * exact).sum((0, 2, 3)) / quotient.square().sum((0, 2, 3)).clamp(min=1e-30)
     fit = torch.where(fit > 0, fit, 1.0)
-    factor = fit * step * z_top / k_top / output.scale * torch.exp2(-div_min.double())
+    factor = fit * step * z_top / k_top * torch.exp2(-div_min.double())
+    if options.code_bits > CODE_BITS:
+        # The second step multiplies by up to 512, which stands for 1, and shifts.
+        factor = factor * 2.0 ** (QUOTIENT_SHIFT - _ONE_BITS)
     o_mult, o_shift = fixed_point(factor.numpy(), op.name)
     arrays = {
         "z_mult": z_mult,

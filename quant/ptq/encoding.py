@@ -22,7 +22,7 @@ class Encoding:
     scale: float
     factors: Tensor
     zeros: Tensor
-    #: ``"none"``, ``"migration"`` or ``"shifting"``.
+    #: ``"none"``, ``"migration"``, ``"equalization"`` or ``"shifting"``.
     remedy: str = "none"
 
     @property
@@ -58,15 +58,11 @@ def find_range(
 def plain(statistics: Statistics, options: Options, *, symmetric: bool) -> Encoding:
     """Encode with one scale and one zero point (0 where ``symmetric``)."""
     ones = torch.ones_like(statistics.low, dtype=torch.float64)
-    return _affine(statistics, ones, options, "none", symmetric=symmetric)
+    return scaled(statistics, ones, options, "none", symmetric=symmetric)
 
 
-def migrated(statistics: Statistics, factors: Tensor, options: Options) -> Encoding:
-    """Encode with each channel divided by its factor."""
-    return _affine(statistics, factors, options, "migration", symmetric=False)
-
-
-def _affine(statistics: Statistics, factors: Tensor, options: Options, remedy: str, *, symmetric: bool) -> Encoding:
+def scaled(statistics: Statistics, factors: Tensor, options: Options, remedy: str, *, symmetric: bool = False) -> Encoding:
+    """Encode with each channel divided by its factor; the zero point is 0 where ``symmetric``."""
     low, high = find_range(statistics, factors, torch.zeros_like(factors), options, symmetric=symmetric)
     scale = step_of(low, high, symmetric=symmetric)
     zero = 0 if symmetric else max(-128, min(127, round(-128 - low / scale)))

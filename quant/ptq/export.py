@@ -119,8 +119,7 @@ class Exporter:
     @staticmethod
     def _pool(layer: FloatLayer, source: Encoding) -> _Sums:
         pixels = layer.op.size_in[0] * layer.op.size_in[1]
-        ones = torch.ones(layer.op.c_out, dtype=torch.float64)
-        return _Sums(ones * source.scale / pixels, ones * -pixels * source.zero, {})
+        return _Sums(source.factors * source.scale / pixels, -pixels * source.zeros, {})
 
     @staticmethod
     def _norm(layer: FloatLayer) -> _Sums:

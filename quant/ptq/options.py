@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from quant.contract import CODE_WIDTHS
 from triovit.errors import UserError
 
 #: Ways to choose a range: see :mod:`quant.ptq.ranges`.
@@ -28,6 +29,10 @@ class Options:
     shifting: bool = True
     #: The divisor's log2 code. Off: every head divides by one constant, all that the integer contract offers besides.
     log2_divisors: bool = True
+    #: Bits of that code: 4, the paper's, or 8, with four fraction bits.
+    code_bits: int = 8
+    #: Factors of channels wherever the hardware takes them for nothing: see :mod:`quant.ptq.equalize`.
+    equalization: bool = True
     #: Move the mean error of the rounded weights into the bias.
     bias_correction: bool = True
     #: Share of the values that the percentile method keeps.
@@ -40,6 +45,8 @@ class Options:
             raise UserError(f"option activations is {self.activations!r}; choose one of {', '.join(METHODS)}")
         if self.weights not in ("minmax", "mse"):
             raise UserError(f"option weights is {self.weights!r}; choose one of minmax, mse")
+        if self.code_bits not in CODE_WIDTHS:
+            raise UserError(f"option code_bits is {self.code_bits}; choose {' or '.join(map(str, CODE_WIDTHS))}")
         if not 0.5 < self.percentile <= 1:
             raise UserError(f"option percentile is {self.percentile}; choose a share above 0.5, at most 1")
         if self.attention_pictures < 1:

@@ -14,9 +14,12 @@ from quant.contract import (
     ACC_BITS,
     ACT_BITS,
     CODE_BITS,
+    FRACTION_BITS,
     MULT_BITS,
     OUT_SHIFT_MAX,
     PRE_BITS,
+    QUOTIENT_SHIFT,
+    RECIPROCALS,
     RES_MULT_BITS,
     SHIFT_MAX,
     THREE_BITS,
@@ -87,15 +90,19 @@ def msb(v: Wide) -> Wide:
     return top
 
 
-def log2_code(divisor: Wide, div_min: Wide | int) -> NDArray[np.uint8]:
-    """The 4-bit logarithm of attention's divisors (section 7).
+def log2_code(divisor: Wide, div_min: Wide | int, code_bits: int = CODE_BITS) -> NDArray[np.uint8]:
+    """The logarithm of attention's divisors in ``code_bits`` bits, 4 or 8 (section 7).
 
-    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint8 in [0, 15]; a zero divisor has code 0.
+    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint8 below ``2^code_bits``; a zero divisor has
+    code 0.
     """
     top = msb(divisor)
-    below = np.where(top > 0, divisor >> np.maximum(top - 1, 0), 0) & 1
-    code = np.clip(top + below - div_min, 0, (1 << CODE_BITS) - 1)
-    return np.where(divisor == 0, 0, code).astype(np.uint8)
+    if code_bits == CODE_BITS:
+        code = top + (np.where(top > 0, divisor >> np.maximum(top - 1, 0), 0) & 1) - div_min
+    else:
+        fraction = np.where(divisor > 0, (divisor << FRACTION_BITS) >> np.maximum(top, 0), 0) & ((1 << FRACTION_BITS) - 1)
+        code = ((top - div_min) << FRACTION_BITS) + fraction
+    return np.where(divisor == 0, 0, np.clip(code, 0, (1 << code_bits) - 1)).astype(np.uint8)
 
 
 def isqrt(v: Wide) -> Wide:
@@ -174,10 +181,10 @@ class PostParameters:
             raise InternalError("a layer that stores logits has neither a hardswish nor a residual")
 
     @classmethod
-    def scaling(cls, mult: Ints, shift: Ints) -> "PostParameters":
-        """A plain requantization, as attention uses it (section 7): everything but ``mult`` and ``shift`` is zero."""
+    def scaling(cls, mult: Ints, shift: Ints, out_shift: int = 0) -> "PostParameters":
+        """A plain requantization, as attention uses it (section 7): everything but ``mult`` and the shifts is zero."""
         nothing = np.zeros_like(mult)
-        return cls(bias=nothing, mult=mult, shift=shift, three=nothing, zero=nothing)
+        return cls(bias=nothing, mult=mult, shift=shift, three=nothing, zero=nothing, out_shift=out_shift)
 
     def of(self, channels: slice) -> "PostParameters":
         """The constants of some channels."""
@@ -186,7 +193,13 @@ class PostParameters:
 
 
 def post_process(
-    acc: Ints, post: PostParameters, *, residual: Ints | None = None, code: Ints | None = None, checked: bool = True
+    acc: Ints,
+    post: PostParameters,
+    *,
+    residual: Ints | None = None,
+    code: Ints | None = None,
+    gate: Ints | None = None,
+    checked: bool = True,
 ) -> NDArray[np.int8] | NDArray[np.int16]:
     """Two-step post-processing of accumulators (section 3).
 
@@ -199,7 +212,9 @@ def post_process(
     residual
         int8, the shape of ``acc``; given if and only if ``post.residual`` is.
     code
-        0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the divisor's code in attention's quotient.
+        0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the whole part of the divisor's code in attention's quotient.
+    gate
+        Shaped as ``code``: what ``t`` is multiplied by, the reciprocal that the code's fraction stands for.
     checked
         Verify the range of the accumulators.
 
@@ -223,12 +238,15 @@ def post_process(
             post.of(block),
             None if residual is None else residual[:, block],
             None if code is None else code[:, block],
+            None if gate is None else gate[:, block],
             checked,
         )
     return stored
 
 
-def _post_process_block(acc: Ints, post: PostParameters, residual: Ints | None, code: Ints | None, checked: bool) -> Wide:
+def _post_process_block(
+    acc: Ints, post: PostParameters, residual: Ints | None, code: Ints | None, gate: Ints | None, checked: bool
+) -> Wide:
     def per_channel(values: Ints) -> Wide:
         return values.astype(np.int64).reshape(-1, *(1,) * (acc.ndim - 2))
 
@@ -245,6 +263,20 @@ def _post_process_block(acc: Ints, post: PostParameters, residual: Ints | None, 
         v = t * hardswish_gate(t, per_channel(post.three))
     elif post.residual is not None and residual is not None:
         v = t + (residual.astype(np.int64) - post.residual.zero) * post.residual.mult
+    elif gate is not None:
+        v = t * gate
     else:
         v = t
     return sat(rs(v, post.out_shift) + per_channel(post.zero), ACT_BITS)
+
+
+def quotient(numerator: Ints, code: NDArray[np.uint8], mult: Ints, shift: Ints, code_bits: int, *, checked: bool = True) -> Ints:
+    """Attention's quotient (section 7), int8 ``[N, heads, d, P]``.
+
+    ``numerator`` has that shape, ``code`` is ``[N, heads, 1, P]`` of ``code_bits`` bits, ``mult`` and ``shift`` are ``[heads]``.
+    """
+    if code_bits == CODE_BITS:
+        return post_process(numerator, PostParameters.scaling(mult, shift), code=code, checked=checked)
+    gate = np.array(RECIPROCALS)[code & ((1 << FRACTION_BITS) - 1)]
+    post = PostParameters.scaling(mult, shift, QUOTIENT_SHIFT)
+    return post_process(numerator, post, code=code >> FRACTION_BITS, gate=gate, checked=checked)

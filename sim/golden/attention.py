@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.contract import ACC_BITS, ACT_BITS
+from quant.contract import ACC_BITS, ACT_BITS, CODE_BITS
 from sim.golden import arithmetic
 from sim.golden.arithmetic import Ints, PostParameters, post_process, require_range
 from sim.golden.operators import matmul
@@ -32,6 +32,8 @@ class AttentionParameters:
     o_mult: Ints
     o_shift: Ints
     div_min: Ints
+    #: Bits of the divisors' codes, 4 or 8.
+    code_bits: int = CODE_BITS
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class AttentionResult:
     z: NDArray[np.int8]
     #: int8 ``[N, heads, d]`` in [0, 127]: the sums of relu(K).
     ksum: NDArray[np.int8]
-    #: uint8 ``[N, heads, P]`` in [0, 15]: the divisors' codes.
+    #: uint8 ``[N, heads, P]`` below ``2^code_bits``: the divisors' codes.
     code: NDArray[np.uint8]
     #: int8 ``[N, heads * d, H, W]``.
     output: NDArray[np.int8]
@@ -93,13 +95,9 @@ def attention(inputs: Sequence[NDArray[np.int8]], parameters: AttentionParameter
     divisor = matmul(ksum[:, :, None, :], query, row)
     if checked:
         require_range(divisor, 0, (1 << _DIVISOR_BITS) - 1, "attention's divisor")
-    code = arithmetic.log2_code(divisor, parameters.div_min.astype(np.int64)[:, None, None])
-    quotient = post_process(
-        matmul(np.swapaxes(z, 2, 3), query, row),
-        PostParameters.scaling(parameters.o_mult, parameters.o_shift),
-        code=code,
-        checked=checked,
-    )
+    code = arithmetic.log2_code(divisor, parameters.div_min.astype(np.int64)[:, None, None], parameters.code_bits)
+    numerator = matmul(np.swapaxes(z, 2, 3), query, row)
+    quotient = arithmetic.quotient(numerator, code, parameters.o_mult, parameters.o_shift, parameters.code_bits, checked=checked)
     heads = quotient.shape[1]
     return AttentionResult(
         z=z.astype(np.int8),

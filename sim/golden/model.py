@@ -144,7 +144,9 @@ class GoldenModel:
 
     def _attend(self, layer: Layer, inputs: list[NDArray[np.int8]]) -> dict[str, Ints]:
         parameters = attention.AttentionParameters(
-            dim=layer.attrs["dim"], **{field: layer.arrays[field] for field in _ATTENTION_FIELDS}
+            dim=layer.attrs["dim"],
+            code_bits=layer.attrs["code_bits"],
+            **{field: layer.arrays[field] for field in _ATTENTION_FIELDS},
         )
         result = attention.attention(inputs, parameters, checked=self._checked)
         name = layer.name
