@@ -1,9 +1,14 @@
-"""Trained weights by name or from a file; the network is recognised by the shapes of its tensors."""
+"""Trained weights by name or from a file; the network is recognised by the shapes of its tensors.
+
+What tensors do not tell: both projects leave BatchNorm's and LayerNorm's epsilon of the B networks at torch's 1e-5, and add
+1e-15 (mit-han-lab) or 1e-5 (timm) to an attention's divisors, so that the names of the tensors decide. Sources: mit-han-lab's
+efficientvit/models/nn/ops.py and cls_model_zoo.py, timm's timm/models/efficientvit_mit.py.
+"""
 
 import pickle
+import re
 import zipfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import safetensors.torch
@@ -13,22 +18,25 @@ from torch import Tensor
 
 from quant.networks.layout import operations
 from quant.networks.model import EfficientViT
-from quant.networks.names import from_timm
+from quant.networks.names import TIMM_ATTENTION_EPS, from_timm, is_timm
+from quant.networks.recognise import recognise, tensor_shapes
 from quant.networks.spec import SPECS, NetworkSpec
 from triovit.errors import UserError
 
 #: Weights that come with the program.
 PACKAGED = {"digits": Path(__file__).parent / "networks" / "weights" / "digits.safetensors"}
-#: Share of a known network's tensors that a file must have to be taken for that network.
-_FAMILIAR = 0.5
-_CLASSES = "head.op_list.3.linear"
+#: What training programs put a state dict under, the one that their own programs prefer first: timm's averaged weights, then
+#: the plain ones. mit-han-lab's averaged weights (under ``ema``, by their decay) are taken where there are no others.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "ema")
+#: What wrappers of modules put before the names: torch's data parallelism and its compiler.
+_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")
 
 
 def load(source: str | Path, resolution: tuple[int, int] | None = None) -> EfficientViT:
     """Load a trained network, in evaluation mode: a packaged name (``digits``) or a .pt, .pth or .safetensors file.
 
-    The file holds a state dict, or one under ``state_dict``, with mit-han-lab's or timm's names. ``resolution`` replaces the
-    network's usual one.
+    The file holds a state dict, or one under a training program's name for it, with mit-han-lab's or timm's names.
+    ``resolution`` replaces the network's usual one.
 
     Raises
     ------
@@ -38,18 +46,21 @@ def load(source: str | Path, resolution: tuple[int, int] | None = None) -> Effic
     path = PACKAGED.get(str(source), Path(source))
     if str(source) in SPECS and str(source) not in PACKAGED and not path.exists():
         raise UserError(f"{source}: its weights are not packaged (only {', '.join(PACKAGED)}); give the file of a checkpoint")
-    return from_state(from_timm(_read(path)), path, resolution)
+    return from_state(_read(path), path, resolution)
 
 
 def from_state(state: dict[str, Tensor], path: Path, resolution: tuple[int, int] | None = None) -> EfficientViT:
-    """The network, in evaluation mode, of a state dict with mit-han-lab's names; ``path`` is its file in messages.
+    """The network, in evaluation mode, of a state dict with mit-han-lab's or timm's names; ``path`` is its file in messages.
 
     Raises
     ------
     UserError
         No EfficientViT, a tensor missing, extra, of another shape or not finite.
     """
-    spec = _recognise(state, path)
+    timm, state = is_timm(state), from_timm(state)
+    spec = recognise({key: tuple(value.shape) for key, value in state.items()}, path)
+    if timm:
+        spec = replace(spec, attention_eps=TIMM_ATTENTION_EPS)
     _check(state, spec, path)
     with torch.device("meta"):
         network = EfficientViT(spec if resolution is None else spec.at(resolution))
@@ -78,8 +89,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise damaged from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise damaged from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    state = _unwrap(state)
     if not isinstance(state, dict) or not state:
         raise UserError(f"{path}: holds no state dict; save the network's state_dict()")
     for name, value in state.items():
@@ -88,30 +98,16 @@ def _read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-@cache
-def _shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors of a known network, counters left out."""
-    with torch.device("meta"):
-        network = EfficientViT(SPECS[name])
-    return {key: tuple(value.shape) for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-
-
-def _recognise(state: dict[str, Tensor], path: Path) -> NetworkSpec:
-    """The known network with most tensors of the same name and shape; the classes are the file's own."""
-    found = {key: tuple(value.shape) for key, value in state.items()}
-
-    def likeness(name: str) -> float:
-        wanted = _shapes(name)
-        return sum(found.get(key) == shape for key, shape in wanted.items()) / len(wanted)
-
-    best = max(SPECS, key=likeness)
-    if likeness(best) < _FAMILIAR:
-        stranger = next((key for key in found if key not in _shapes(best)), min(found))
-        raise UserError(
-            f"{path}: is no EfficientViT B0..B3 (tensor {stranger} has no place in one); give an EfficientViT's weights"
-        )
-    classes = found.get(f"{_CLASSES}.weight", ())
-    return replace(SPECS[best], classes=classes[0]) if len(classes) == 2 else SPECS[best]
+def _unwrap(state: object) -> object:
+    """The state dict inside what a training program saved, without what wrappers of modules put before the names."""
+    if isinstance(state, dict):
+        for key in _WRAPPERS:
+            if isinstance(inner := state.get(key), dict) and inner:
+                # mit-han-lab's averaged weights: one state dict, its key is the decay.
+                state = inner if all(isinstance(name, str) for name in inner) else next(iter(inner.values()))
+                break
+        return {_PREFIXES.sub("", name) if isinstance(name, str) else name: value for name, value in state.items()}
+    return state
 
 
 def _check(state: dict[str, Tensor], spec: NetworkSpec, path: Path) -> None:
@@ -122,10 +118,9 @@ def _check(state: dict[str, Tensor], spec: NetworkSpec, path: Path) -> None:
         layer = layers.get(key.rpartition(".")[0])
         return UserError(f"{path}: {f'layer {layer}: ' if layer else ''}tensor {key} {what}; {remedy}")
 
-    whole = f"give a complete checkpoint of EfficientViT-{spec.name}"
-    for key, shape in _shapes(spec.name).items():
-        if key.startswith(_CLASSES):
-            shape = (spec.classes, *shape[1:])
+    again = "train again or use an earlier checkpoint"
+    whole, shapes = f"give a complete checkpoint of EfficientViT-{spec.name}", tensor_shapes(spec)
+    for key, shape in shapes.items():
         if key not in state:
             raise fail(key, "is missing", whole)
         if tuple(state[key].shape) != shape:
@@ -135,8 +130,11 @@ def _check(state: dict[str, Tensor], spec: NetworkSpec, path: Path) -> None:
                 key, f"is {str(state[key].dtype).removeprefix('torch.')}, and must be floating point", "save the float network"
             )
         if not state[key].isfinite().all():
-            raise fail(key, "has values that are not finite (NaN or infinity)", "train again or use an earlier checkpoint")
+            raise fail(key, "has values that are not finite (NaN or infinity)", again)
+        if key.endswith("running_var") and bool((state[key] < 0).any()):
+            channel = int((state[key] < 0).int().argmax())
+            raise fail(key, f"has a negative variance ({float(state[key][channel]):.3g} in channel {channel})", again)
         state[key] = state[key].float()
     for key in state:
-        if key not in _shapes(spec.name) and not key.endswith("num_batches_tracked"):
+        if key not in shapes and not key.endswith("num_batches_tracked"):
             raise fail(key, f"has no place in EfficientViT-{spec.name}", "remove it from the checkpoint")

@@ -19,6 +19,15 @@ _RULES = [
 ]
 
 
+#: Added to an attention's divisors by timm; mit-han-lab adds what :class:`NetworkSpec` has.
+TIMM_ATTENTION_EPS = 1e-5
+
+
+def is_timm(state: dict[str, Tensor]) -> bool:
+    """True if the stem has timm's name."""
+    return any(name.startswith("stem.") for name in state)
+
+
 def from_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the state dict under mit-han-lab's names; names that are not timm's stay as they are."""
     return {_translate(name): value for name, value in state.items()}

@@ -1,6 +1,8 @@
 """Checkpoints: recognised by their shapes, refused by file, tensor and remedy."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from quant.checkpoints import load
-from quant.networks.model import EfficientViT
+from quant.checkpoints import from_state, load
+from quant.networks.model import EfficientViT, LiteMLA
+from quant.networks.recognise import tensor_shapes
+from quant.networks.spec import NetworkSpec, SegHeadSpec, spec
 from tests.quant.conftest import shared
 from triovit.errors import UserError
 
 QKV = "backbone.stages.1.op_list.1.context_module.main.qkv.conv.weight"
+STEM = "backbone.input_stem.op_list.0"
+LAST = "head.op_list.3.linear"
 WHOLE = "give a complete checkpoint of EfficientViT-digits"
 
 
@@ -41,17 +47,96 @@ def same(one: EfficientViT, two: EfficientViT) -> bool:
     return one.spec == two.spec and all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_pt(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path, wrapped: bool) -> None:
-    torch.save({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path / "a.pt")
+def save(state: dict[str, Tensor], path: Path) -> Path:
+    """Write a state dict as the file's suffix says."""
+    torch.save(state, path) if path.suffix != ".safetensors" else safetensors.torch.save_file(state, path)
+    return path
+
+
+def numbered(wanted: NetworkSpec) -> dict[str, Tensor]:
+    """A state dict of the network, each tensor filled with a number of its own (which takes no memory)."""
+    return {name: torch.tensor(float(at)).expand(shape) for at, (name, shape) in enumerate(tensor_shapes(wanted).items())}
+
+
+def has(network: EfficientViT, state: dict[str, Tensor]) -> bool:
+    """The network has these very tensors."""
+    return all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_mit_han_lab_names(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path, suffix: str) -> None:
+    loaded = load(save(state, tmp_path / f"a{suffix}"))
+    assert same(loaded, network)
+    assert (loaded.spec.attention_eps, loaded.spec.norm_eps) == (1e-15, 1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_timm_names(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path, suffix: str) -> None:
+    names = {to_timm(name): value for name, value in state.items()}
+    assert {name.split(".")[0] for name in names} == {"stem", "stages", "head"}
+    loaded = load(save(names, tmp_path / f"a{suffix}"))
+    assert loaded.spec == replace(network.spec, attention_eps=1e-5)
+    assert {module.attention_eps for module in loaded.modules() if isinstance(module, LiteMLA)} == {1e-5}
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("classes", [1000, 37])
+@pytest.mark.parametrize("name", ["b0", "b1", "b2", "b3"])
+def test_members_of_the_family_in_both_layouts(name: str, classes: int) -> None:
+    wanted = replace(spec(name), classes=classes)
+    state = numbered(wanted)
+    ours, theirs = (from_state({rename(key): state[key] for key in state}, Path("a.pt")) for rename in (str, to_timm))
+    assert (ours.spec, theirs.spec) == (wanted, replace(wanted, attention_eps=1e-5))
+    assert has(ours, state) and has(theirs, state)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(replace(spec(f"{name}-seg"), classes=classes) for name in ("b0", "b1", "b2", "b3") for classes in (19, 11)),
+        replace(spec("b0-seg"), classes=150, seg_head=SegHeadSpec(48, 2, 6)),
+        replace(spec("b1-seg"), seg_head=SegHeadSpec(64, 0)),
+        replace(spec("b1"), classes=3, head_widths=(40, 72)),
+    ],
+    ids=lambda wanted: f"{wanted.name}-{wanted.classes}",
+)
+def test_heads_are_known_by_their_shapes(wanted: NetworkSpec) -> None:
+    state = numbered(wanted)
+    network = from_state(state, Path("a.pt"))
+    assert network.spec == wanted
+    assert has(network, state)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "ema"])
+def test_wrappers(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path, key: str) -> None:
+    torch.save({"epoch": 3, key: state, "optimizer": {"state": {}}}, tmp_path / "a.pt")
     assert same(load(tmp_path / "a.pt"), network)
 
 
-def test_timm_names(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path) -> None:
-    names = {to_timm(name): value for name, value in state.items()}
-    assert {name.split(".")[0] for name in names} == {"stem", "stages", "head"}
-    safetensors.torch.save_file(names, tmp_path / "a.safetensors")
-    assert same(load(tmp_path / "a.safetensors"), network)
+def test_which_weights_of_several(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path) -> None:
+    other = {name: value * 2 if value.is_floating_point() else value for name, value in state.items()}
+    torch.save({"state_dict": other, "state_dict_ema": state}, tmp_path / "timm.pt")
+    assert same(load(tmp_path / "timm.pt"), network)
+    torch.save({"state_dict": state, "ema": {0.9998: other}, "scaler": None}, tmp_path / "mit.pt")
+    assert same(load(tmp_path / "mit.pt"), network)
+    torch.save({"state_dict": None, "ema": {0.9998: state}}, tmp_path / "ema.pt")
+    assert same(load(tmp_path / "ema.pt"), network)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("rename", [str, to_timm])
+def test_prefixes(
+    network: EfficientViT, state: dict[str, Tensor], tmp_path: Path, prefix: str, rename: Callable[[str], str]
+) -> None:
+    loaded = load(save({f"{prefix}{rename(name)}": value for name, value in state.items()}, tmp_path / "a.pt"))
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_half_precision_is_widened(network: EfficientViT, state: dict[str, Tensor], tmp_path: Path) -> None:
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    loaded = load(save(halves, tmp_path / "a.pt"))
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    assert torch.equal(loaded.state_dict()[QKV], halves[QKV].float())
 
 
 def test_classes_are_the_files(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -91,6 +176,24 @@ def test_published_checkpoints() -> None:
             lambda s: s[QKV].view(-1)[5:6].fill_(float("nan")),
             f"layer S2.1.MLA.qkv: tensor {QKV} has values that are not finite (NaN or infinity); "
             "train again or use an earlier checkpoint",
+        ),
+        (
+            lambda s: s[QKV].view(-1)[5:6].fill_(float("inf")),
+            f"layer S2.1.MLA.qkv: tensor {QKV} has values that are not finite (NaN or infinity); "
+            "train again or use an earlier checkpoint",
+        ),
+        (
+            lambda s: s[f"{STEM}.norm.running_var"][3:4].fill_(-0.25),
+            f"layer stem.0: tensor {STEM}.norm.running_var has a negative variance (-0.25 in channel 3); "
+            "train again or use an earlier checkpoint",
+        ),
+        (
+            lambda s: s.update({f"{LAST}.weight": torch.zeros(7, 96)}),
+            f"layer head.fc2: tensor {LAST}.bias has shape [10], and must have [7]; {WHOLE}",
+        ),
+        (
+            lambda s: s.pop(f"{LAST}.weight"),
+            f"layer head.fc2: tensor {LAST}.weight is missing; {WHOLE}",
         ),
         (
             lambda s: s.update({QKV: torch.zeros(72, 24, 1, 1, dtype=torch.int8)}),
