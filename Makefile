@@ -11,10 +11,11 @@ export CUDA PYTHON
 # The simulator has makefiles of its own, to which nothing said here applies.
 unexport MAKEFLAGS MAKELEVEL
 
-.PHONY: help setup demo test test-full bench lint clean
+.PHONY: help setup peers demo test test-full bench lint clean
 
 help:
 	@echo "make setup      .venv with the pinned packages; redone when the pins change"
+	@echo "make peers      .venv-peers with other quantizers, to be measured beside this one's"
 	@echo "make demo       the whole road on the built-in network, into build/demo"
 	@echo "make test       the tests (under 20 minutes on 2 cores)"
 	@echo "make test-full  the tests that take longer, too"
@@ -26,6 +27,11 @@ setup: $(STAMP)
 
 $(STAMP): requirements/python.txt requirements/torch.txt requirements/setup.sh requirements/system.sh pyproject.toml
 	@sh requirements/setup.sh
+
+peers: .venv-peers/stamp
+
+.venv-peers/stamp: $(STAMP) requirements/peers.txt requirements/peers.sh
+	@sh requirements/peers.sh
 
 demo: $(STAMP)
 	$(BIN)/triovit demo
