@@ -1,8 +1,9 @@
 """Brevitas' post-training quantization, layer by layer.
 
 Its graph backend, which would quantize what lies between layers as well, stops at the attention: ``AttributeError:
-'IntQuantTensor' object has no attribute 'split'``. The layerwise backend quantizes weights and inputs of convolutions and linear
-layers; hardswish, attention, additions, pooling and LayerNorm stay float. Activation equalization puts a float multiplication of
+'IntQuantTensor' object has no attribute 'split'``. Told to pass plain tensors it runs, and scores no better than a guess on B0.
+The layerwise backend quantizes weights and inputs of convolutions and linear layers; hardswish, attention, additions, pooling and
+LayerNorm stay float. Activation equalization puts a float multiplication of
 every channel before each layer.
 """
 

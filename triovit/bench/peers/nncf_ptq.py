@@ -1,7 +1,7 @@
 """NNCF's post-training quantization of the torch network.
 
 Convolutions, linear layers, matmuls and additions get quantizers before them. As it comes, NNCF quantizes the attention's
-divisor, too: small divisors become 0, and the score is that of a guess. ``model_type=TRANSFORMER`` spares the divisor.
+divisor, too, and on B0 every logit is NaN, so that the score is that of a guess. ``model_type=TRANSFORMER`` spares the divisor.
 SmoothQuant reaches matmuls and linear layers only; asked for convolutions it stops at the depthwise ones: ``RuntimeError: The
 size of tensor a (192) must match the size of tensor b (16) at non-singleton dimension 0``. The torch backend has no bias
 correction but the fast one.

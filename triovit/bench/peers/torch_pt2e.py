@@ -1,7 +1,7 @@
 """Torch's own quantization of an exported graph (PT2E, in torchao) with the quantizer for x86 processors.
 
-The inputs and weights of convolutions and linear layers are quantized, and sums behind them; matmuls, the attention's quotient,
-pooling and LayerNorm stay float. It has observers and no remedy: no bias correction, no equalization.
+The inputs and weights of convolutions and linear layers are quantized; matmuls, the attention's quotient, pooling and LayerNorm
+stay float. It has observers and no remedy: no bias correction, no equalization.
 """
 
 from collections.abc import Callable
