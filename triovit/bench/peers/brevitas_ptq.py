@@ -3,8 +3,7 @@
 Its graph backend, which would quantize what lies between layers as well, stops at the attention: ``AttributeError:
 'IntQuantTensor' object has no attribute 'split'``. Told to pass plain tensors it runs, and scores no better than a guess on B0.
 The layerwise backend quantizes weights and inputs of convolutions and linear layers; hardswish, attention, additions, pooling and
-LayerNorm stay float. Activation equalization puts a float multiplication of
-every channel before each layer.
+LayerNorm stay float. Activation equalization puts a float multiplication of every channel before each layer.
 """
 
 from collections.abc import Callable, Iterable
