@@ -245,7 +245,7 @@ def _post_from_dict(entry: Any, where: str) -> Post:
         return Post(
             act=entry["act"],
             out_shift=entry["out_shift"],
-            residual=None if residual is None else Residual(residual["tensor"], residual["mult"], residual["zero"]),
+            residual=None if residual is None else Residual(residual["tensor"], residual["zero"]),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{where}: field post is missing or of the wrong type; {REMEDY}") from error

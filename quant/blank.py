@@ -50,5 +50,5 @@ def _layer(op: Operation) -> Layer:
             arrays["weight"] = np.zeros((op.c_out, op.c_in), np.int8)
         case "layernorm":
             arrays["gamma"] = np.zeros(op.c_out, np.int32)
-    post = Post("hardswish" if op.hardswish else "none", 0, Residual(op.residual, 1, 0) if op.residual else None)
+    post = Post("hardswish" if op.hardswish else "none", 0, Residual(op.residual, 0) if op.residual else None)
     return Layer(op.name, op.kind, op.inputs, op.output_shape, 1.0, attrs, post, arrays)

@@ -12,14 +12,12 @@ MULT_BITS = 16
 SHIFT_MAX = 47
 #: The signed intermediate ``t``.
 PRE_BITS = 16
-#: Unsigned hardswish constant ``three``.
+#: Unsigned ``three``: hardswish's constant, or the residual's multiplier.
 THREE_BITS = 14
 #: Signed per-channel output zero point.
 ZERO_BITS = 10
 #: Largest second shift.
 OUT_SHIFT_MAX = 31
-#: Unsigned residual multiplier.
-RES_MULT_BITS = 15
 #: Whole bits of the divisor's log2 code.
 CODE_BITS = 4
 #: Its fraction bits, where it has any.

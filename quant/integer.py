@@ -42,7 +42,7 @@ def second_step(t: Tensor, post: Post, three: Tensor, zero: Tensor, residual: Te
     if post.act == "hardswish":
         t = t * torch.minimum((t + three).clamp(min=0), 2 * three)
     elif post.residual is not None and residual is not None:
-        t = t + (residual - post.residual.zero) * post.residual.mult
+        t = t + (residual - post.residual.zero) * three
     return sat(rs(t, post.out_shift) + zero, ACT_BITS)
 
 

@@ -23,12 +23,10 @@ KINDS: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Residual:
-    """The tensor that a layer adds before its last rounding: ``(r - zero) * mult``."""
+    """The tensor that a layer adds before its last rounding: ``(r - zero) * three``."""
 
     #: Name of the tensor, shaped as the layer's output.
     tensor: str
-    #: ``res_mult``, 0 .. 32767.
-    mult: int
     #: ``res_zero``, the tensor's zero point, int8.
     zero: int
 

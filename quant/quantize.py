@@ -114,16 +114,17 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     # What attention reads and writes has no zero point, so that products of matrices need no corrections.
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
-    factors = equalized(ops, seen) if options.equalization else {}
+    factors = equalized(ops, seen, moved) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
-        if op.name in factors:
+        if op.name in moved:
+            ones = torch.ones_like(statistics.low, dtype=torch.float64)
+            encodings[op.name] = shifted(statistics, shifts(statistics), factors.get(op.name, ones), options)
+        elif op.name in factors:
             encodings[op.name] = scaled(statistics, factors[op.name], options, "equalization", symmetric=op.name in symmetric)
         elif op.name in divided:
             encodings[op.name] = scaled(statistics, migration_factors(statistics), options, "migration")
-        elif op.name in moved:
-            encodings[op.name] = shifted(statistics, shifts(statistics), options)
         else:
             encodings[op.name] = plain(statistics, options, symmetric=op.name in symmetric)
     return encodings

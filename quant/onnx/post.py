@@ -57,8 +57,8 @@ def _saturate(graph: Graph, layer: Layer, post: Post, steps: Steps, x: str) -> s
 
 
 def _residual(graph: Graph, layer: Layer, post: Post, residual: Residual) -> str:
-    """The residual tensor in real values, as ``res_mult`` and ``res_zero`` scale it."""
+    """The residual tensor in real values, as ``three`` and ``res_zero`` scale it."""
     x = graph.real_from(residual.tensor, np.asarray(residual.zero), f"{layer.name}.residual")
-    step = layer.output_scale * 2.0**-post.out_shift * residual.mult
+    step = layer.output_scale * 2.0**-post.out_shift * layer.arrays["three"]
     factor = step / graph.activations[residual.tensor].scale
-    return graph.affine(x, f"{layer.name}.residual", np.asarray(factor), np.zeros(()))
+    return graph.affine(x, f"{layer.name}.residual", spread(factor, layer), np.zeros(()))

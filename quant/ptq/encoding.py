@@ -49,7 +49,8 @@ def find_range(
     if symmetric:
         high = max(-low, high)
         low = -high
-    high = max(high, low + 1e-6)
+    # Of a tensor without any value but 0 nothing is known: a range of about 1 suits the layers around it.
+    high = max(high, low + 1e-6) if high > low else low + 1.0
     if options.activations == "mse":
         low, high = search_activation(values, low, high, symmetric=symmetric)
     return low, high
@@ -69,9 +70,10 @@ def scaled(statistics: Statistics, factors: Tensor, options: Options, remedy: st
     return Encoding(scale, factors, torch.full_like(factors, zero), remedy)
 
 
-def shifted(statistics: Statistics, moved: Tensor, options: Options) -> Encoding:
-    """Encode with each channel moved by its own amount, so that all are centred."""
-    low, high = find_range(statistics, torch.ones_like(moved), moved, options, symmetric=True)
+def shifted(statistics: Statistics, moved: Tensor, factors: Tensor, options: Options) -> Encoding:
+    """Encode with each channel moved by its own amount, so that all are centred, then divided by its factor."""
+    low, high = find_range(statistics, factors, moved, options, symmetric=True)
     # The zero points hold the shifts in steps, so a step must not be too small for the largest shift.
-    scale = max(step_of(low, high, symmetric=True), float(moved.abs().max()) / _ZERO_MAX)
-    return Encoding(scale, torch.ones_like(moved), (-moved / scale).round().clamp(-_ZERO_MAX - 1, _ZERO_MAX), "shifting")
+    scale = max(step_of(low, high, symmetric=True), float((moved / factors).abs().max()) / _ZERO_MAX)
+    zeros = (-moved / (scale * factors)).round().clamp(-_ZERO_MAX - 1, _ZERO_MAX)
+    return Encoding(scale, factors, zeros, "shifting")

@@ -1,8 +1,7 @@
 """Equalization: factors of channels that cost the hardware nothing, beyond those of the paper's channel-wise migration.
 
 A tensor may have one factor a channel (integer contract, section 2) wherever every reader can take it up: convolutions take it
-into their weights, pooling into its multipliers. A residual can take it if the tensors of its sums have the same factors, and
-linear attention as far as its ratios allow (section 7).
+into their weights, pooling and residuals into their multipliers, and linear attention as far as its ratios allow (section 7).
 """
 
 import torch
@@ -11,53 +10,49 @@ from torch import Tensor
 from quant.networks.layout import Operation
 from quant.ptq.observe import Observations, Statistics
 
-#: How much of a channel's range its factor takes away on the trunk; what remains is left to the readers' weights.
-TRUNK_SHARE = 0.75
+#: How much of a channel's range its factor takes away where a reader sums over channels; what remains is left to its weights.
+DENSE_SHARE = 0.75
 #: Limit of a factor, either way, relative to the others.
 LIMIT = 1024.0
+_CODES = 256
 
 
-def equalized(ops: list[Operation], seen: Observations) -> dict[str, Tensor]:
-    """Return the factors (float64 ``[C]``) of every tensor that is to have some, by name, whatever migration and shifting do."""
+def equalized(ops: list[Operation], seen: Observations, moved: set[str]) -> dict[str, Tensor]:
+    """Return the factors (float64 ``[C]``) of every tensor that can have some, by name; ``moved`` are those that are shifted."""
     factors: dict[str, Tensor] = {}
-    for group in trunks(ops):
-        factors |= dict.fromkeys(group, trunk_factors([seen.statistics[name] for name in group]))
+    readers: dict[str, set[str]] = {}
     for op in ops:
-        if op.kind == "pool":
-            factors[op.inputs[0]] = pooled_factors(seen.statistics[op.inputs[0]])
-        elif op.kind == "attention":
-            also_convolved = {name for other in ops if other.kind == "dw" for name in other.inputs}
+        for name in op.inputs:
+            readers.setdefault(name, set()).add(op.kind)
+    for op in ops:
+        statistics, kinds = seen.statistics[op.name], readers.get(op.name, {"output"})
+        if op.kind == "attention":
             values = []
             for name in op.inputs:
-                factors[name] = qkv_factors(seen.attention[name], op.dim, signed=name in also_convolved)
+                factors[name] = qkv_factors(seen.attention[name], op.dim, signed="dw" in readers[name])
                 values.append(factors[name].reshape(-1, 3, op.dim)[:, 2].flatten())
-            statistics = seen.statistics[op.name]
-            tops = torch.maximum(statistics.high, -statistics.low)
-            factors[op.name] = attention_factors(torch.cat(values), tops, op.dim)
+            factors[op.name] = attention_factors(torch.cat(values), statistics, op.dim)
+        elif kinds <= {"dw", "pool"}:
+            factors[op.name] = range_factors(statistics, centred=False)
+        elif kinds <= {"dw", "pool", "pw", "upsample"}:
+            factors[op.name] = range_factors(statistics, centred=op.name in moved).pow(DENSE_SHARE)
     return factors
 
 
-def trunks(ops: list[Operation]) -> list[list[str]]:
-    """Return the groups of tensors that residuals tie together, each in execution order."""
-    groups: list[list[str]] = []
-    for op in ops:
-        if op.residual:
-            group = next((group for group in groups if op.residual in group), None)
-            if group is None:
-                groups.append(group := [op.residual])
-            group.append(op.name)
-    return groups
+def range_factors(statistics: Statistics, *, centred: bool) -> Tensor:
+    """Return factors (float64 ``[C]``) with which every channel fills the codes on one side of a zero point.
 
-
-def trunk_factors(statistics: list[Statistics]) -> Tensor:
-    """Return one factor a channel (float64 ``[C]``) for the tensors of a trunk, by the largest magnitude of any there."""
-    tops = torch.stack([torch.maximum(s.high, -s.low) for s in statistics]).amax(0).double()
-    return _balanced(tops).pow(TRUNK_SHARE)
-
-
-def pooled_factors(statistics: Statistics) -> Tensor:
-    """Return one factor a channel (float64 ``[C]``) for what pooling reads: the channel's largest magnitude."""
-    return _balanced(torch.maximum(statistics.high, -statistics.low).double())
+    ``centred``: each channel has a zero point in the middle of its range. Otherwise they share one, and it is the one with the
+    least rounding noise in relation to the channels' own variance.
+    """
+    low, high = statistics.low.double().clamp(max=0), statistics.high.double().clamp(min=0)
+    if centred:
+        return _balanced(statistics.high.double() - statistics.low.double())
+    zeros = torch.arange(1, _CODES - 1, dtype=torch.float64)[:, None]
+    steps = torch.maximum(high / (_CODES - 1 - zeros), -low / zeros)
+    variance = statistics.samples.double().var(0, correction=0)
+    noise = torch.where(variance > 0, steps.square() / variance.clamp(min=1e-30), 0.0).sum(1)
+    return _balanced(steps[noise.argmin()])
 
 
 def qkv_factors(qkv: Tensor, dim: int, *, signed: bool) -> Tensor:
@@ -80,12 +75,13 @@ def qkv_factors(qkv: Tensor, dim: int, *, signed: bool) -> Tensor:
     return _centred(torch.stack([query_top / balance, key_top * balance, _alive(tops[:, 2])], 1).flatten())
 
 
-def attention_factors(value_factors: Tensor, output_tops: Tensor, dim: int) -> Tensor:
+def attention_factors(value_factors: Tensor, output: Statistics, dim: int) -> Tensor:
     """Return one factor a channel (float64 ``[d*H]``) of attention's output: the values' own, but for a number a head.
 
-    ``value_factors`` are those of V, ``output_tops`` the output's largest magnitudes, both ``[d*H]``.
+    ``value_factors`` are those of V, ``[d*H]``.
     """
-    values, tops = value_factors.reshape(-1, dim), output_tops.double().reshape(-1, dim)
+    tops = torch.maximum(output.high, -output.low).double().reshape(-1, dim)
+    values = value_factors.reshape(-1, dim)
     return _centred((values * _alive((tops / values).amax(1, keepdim=True))).flatten())
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from quant.artifact_rules import ACC_LIMIT
-from quant.contract import GAMMA_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS
+from quant.contract import GAMMA_BITS, OUT_SHIFT_MAX, PRE_BITS, THREE_BITS
 from quant.layer import Layer, Post, Residual
 from quant.networks.layout import Operation
 from quant.networks.spec import NetworkSpec
@@ -20,7 +20,7 @@ from quant.ptq.options import Options
 from quant.ptq.ranges import weight_scales
 from triovit.errors import UserError
 
-_T_MAX, _THREE_MAX, _RES_MAX = (1 << (PRE_BITS - 1)) - 1, (1 << THREE_BITS) - 1, (1 << RES_MULT_BITS) - 1
+_T_MAX, _THREE_MAX = (1 << (PRE_BITS - 1)) - 1, (1 << THREE_BITS) - 1
 _GAMMA_MAX = (1 << (GAMMA_BITS - 1)) - 1
 #: Room for logits and residual branches that exceed what calibration saw.
 _HEADROOM = 1.5
@@ -142,7 +142,7 @@ class Exporter:
         op, steps = layer.op, target.scale * target.factors
         none = torch.zeros_like(steps)
         if logits:
-            top = max(self.seen.statistics[op.name].branch, 1e-6)
+            top = max(float(self.seen.statistics[op.name].branch.max()), 1e-6)
             return Post(), torch.full_like(steps, top * _HEADROOM / _T_MAX), none, none
         if op.hardswish:
             out_shift = self._hardswish_shift(op.name, target, steps)
@@ -152,26 +152,32 @@ class Exporter:
             # Without a second function a second shift would only round twice.
             return Post(), steps, none, target.zeros
         source, out_shift = self.encodings[op.residual], self._residual_shift(op, target)
-        residual = Residual(op.residual, round(source.scale / target.scale * 2**out_shift), source.zero)
-        return Post("none", out_shift, residual), steps * 2.0**-out_shift, none, target.zeros
+        three = (self._ratio(op, target) * 2.0**out_shift).round()
+        return Post("none", out_shift, Residual(op.residual, source.zero)), steps * 2.0**-out_shift, three, target.zeros
+
+    def _ratio(self, op: Operation, target: Encoding) -> Tensor:
+        """One step of the residual in steps of the sum, float64 ``[C]``."""
+        source = self.encodings[op.residual]
+        return source.scale * source.factors / (target.scale * target.factors)
 
     def _align(self, layer: FloatLayer) -> None:
-        """Widen the output's scale a little, so that the residual's factor is a whole number and nothing is lost on the trunk."""
-        op, target, source = layer.op, self.encodings[layer.op.name], self.encodings[layer.op.residual]
-        out_shift = self._residual_shift(op, target)
-        whole = max(1, int(source.scale / target.scale * 2**out_shift))
-        self.encodings[op.name] = replace(target, scale=source.scale / whole * 2**out_shift)
+        """Widen the output's steps a little, so that the residual's factors are whole numbers and nothing is lost on the trunk."""
+        op, target = layer.op, self.encodings[layer.op.name]
+        exact = self._ratio(op, target) * 2.0 ** self._residual_shift(op, target)
+        whole = exact.floor()
+        wider = torch.where(whole > 0, exact / whole.clamp(min=1), 1.0)
+        self.encodings[op.name] = replace(target, factors=target.factors * wider)
 
     def _residual_shift(self, op: Operation, target: Encoding) -> int:
-        """The largest second shift with which the residual's factor and the branch fit."""
-        ratio = self.encodings[op.residual].scale / target.scale
-        branch = self.seen.statistics[op.name].branch * _HEADROOM / target.scale
+        """The largest second shift with which the residual's factors and the branch fit."""
+        ratio = float(self._ratio(op, target).max())
+        branch = float((self.seen.statistics[op.name].branch.double() / (target.scale * target.factors)).max()) * _HEADROOM
         out_shift = min(
-            int(np.floor(np.log2(_RES_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX
+            int(np.floor(np.log2(_THREE_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX
         )
         if out_shift < 0:
             raise UserError(
-                f"layer {op.name}: the residual's scale is {ratio:.3g} times the sum's, too much for {RES_MULT_BITS} bits; "
+                f"layer {op.name}: the residual's scale is {ratio:.3g} times the sum's, too much for {THREE_BITS} bits; "
                 "calibrate with pictures like those the network was trained on"
             )
         return out_shift

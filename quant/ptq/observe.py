@@ -9,6 +9,7 @@ from quant.data import Progress
 from quant.networks.model import EfficientViT
 from quant.ptq.graph import FloatLayer, run
 from quant.ptq.ranges import EMA
+from triovit.errors import UserError
 
 #: Pixels kept of each picture, for quantiles and range searches.
 PIXELS = 48
@@ -28,8 +29,8 @@ class Statistics:
     #: Sum over all values, and their number.
     total: Tensor
     count: int
-    #: Largest magnitude before a residual is added.
-    branch: float
+    #: Largest magnitudes before a residual is added.
+    branch: Tensor
     #: Pixels drawn from every picture, ``[rows, C]``.
     rows: list[Tensor] = field(default_factory=list)
 
@@ -57,7 +58,14 @@ class Observations:
 def observe(
     network: EfficientViT, layers: list[FloatLayer], pictures: Tensor, attention_pictures: int, progress: Progress | None = None
 ) -> Observations:
-    """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs, the same each time."""
+    """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs, the same each time.
+
+    Raises
+    ------
+    UserError
+        A weight or an activation that is not finite; names the first such layer and channel.
+    """
+    _require_finite_weights(layers)
     found, kept = Observations(), {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in kept}
@@ -66,16 +74,25 @@ def observe(
     def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
         name, flat = layer.op.name, output.reshape(*output.shape[:2], -1)
         low, high = flat.amin((0, 2)), flat.amax((0, 2))
+        if len(strange := (~(low.isfinite() & high.isfinite())).nonzero()):
+            raise UserError(
+                f"layer {name}: its output is not finite on the calibration pictures, first in channel {int(strange[0])}; "
+                "check the weights and the pictures"
+            )
         chosen = torch.randint(flat.shape[2], (min(PIXELS, flat.shape[2]),), generator=generator)
         rows = flat[:, :, chosen].transpose(1, 2).reshape(-1, flat.shape[1])
-        total, count, top = flat.double().sum((0, 2)), flat.shape[0] * flat.shape[2], float(branch.abs().max())
+        total, count, top = (
+            flat.double().sum((0, 2)),
+            flat.shape[0] * flat.shape[2],
+            branch.reshape(flat.shape).abs().amax((0, 2)),
+        )
         if name not in found.statistics:
             found.statistics[name] = Statistics(low, high, low, high, total, count, top, [rows])
         else:
             s = found.statistics[name]
             s.low, s.high = torch.minimum(s.low, low), torch.maximum(s.high, high)
             s.ema_low, s.ema_high = EMA * s.ema_low + (1 - EMA) * low, EMA * s.ema_high + (1 - EMA) * high
-            s.total, s.count, s.branch = s.total + total, s.count + count, max(s.branch, top)
+            s.total, s.count, s.branch = s.total + total, s.count + count, torch.maximum(s.branch, top)
             s.rows.append(rows)
         if name in kept and done < attention_pictures:
             parts[name].append(output[: attention_pictures - done].clone())
@@ -87,3 +104,15 @@ def observe(
             progress("calibrating", done, len(pictures))
     found.attention = {name: torch.cat(part) for name, part in parts.items()}
     return found
+
+
+def _require_finite_weights(layers: list[FloatLayer]) -> None:
+    for layer in layers:
+        by_channel = layer.bias.isfinite()
+        if layer.weight.numel():
+            by_channel = by_channel & layer.weight.reshape(len(by_channel), -1).isfinite().all(1)
+        if not by_channel.all():
+            raise UserError(
+                f"layer {layer.op.name}: channel {int(by_channel.int().argmin())} has weights that are not finite, BatchNorm "
+                "folded in; check the weights and BatchNorm's variances"
+            )

@@ -20,7 +20,6 @@ from quant.contract import (
     PRE_BITS,
     QUOTIENT_SHIFT,
     RECIPROCALS,
-    RES_MULT_BITS,
     SHIFT_MAX,
     THREE_BITS,
     ZERO_BITS,
@@ -122,20 +121,6 @@ def hardswish_gate(t: Wide, three: Wide) -> Wide:
 
 
 @dataclass(frozen=True)
-class Residual:
-    """How a residual tensor enters: ``t + (r - zero) * mult`` (section 3)."""
-
-    #: 0 .. 2^15 - 1.
-    mult: int
-    #: Signed 10 bits.
-    zero: int
-
-    def __post_init__(self) -> None:
-        require_range(np.asarray(self.mult), 0, (1 << RES_MULT_BITS) - 1, "res_mult")
-        require_bits(np.asarray(self.zero), ZERO_BITS, "res_zero")
-
-
-@dataclass(frozen=True)
 class PostParameters:
     """The constants of section 3 for one layer: five arrays ``[O]`` and the layer's own.
 
@@ -151,14 +136,15 @@ class PostParameters:
     mult: Ints
     #: 0 .. 47.
     shift: Ints
-    #: 0 .. 2^14 - 1.
+    #: 0 .. 2^14 - 1: hardswish's constant, or the residual's multiplier.
     three: Ints
     #: Signed 10 bits.
     zero: Ints
     act: Literal["none", "hardswish"] = "none"
     #: 0 .. 31.
     out_shift: int = 0
-    residual: Residual | None = None
+    #: The residual's zero point, signed 8 bits; None without a residual.
+    res_zero: int | None = None
     #: The layer stores ``t`` instead of ``q``.
     logits: bool = False
 
@@ -175,9 +161,11 @@ class PostParameters:
         require_range(np.asarray(self.out_shift), 0, OUT_SHIFT_MAX, "out_shift")
         if self.act not in ("none", "hardswish"):
             raise InternalError(f"act must be none or hardswish, got {self.act!r}")
-        if self.act == "hardswish" and self.residual is not None:
+        if self.res_zero is not None:
+            require_bits(np.asarray(self.res_zero), ACT_BITS, "res_zero")
+        if self.act == "hardswish" and self.res_zero is not None:
             raise InternalError("a layer has a hardswish or a residual, never both")
-        if self.logits and (self.act != "none" or self.residual is not None):
+        if self.logits and (self.act != "none" or self.res_zero is not None):
             raise InternalError("a layer that stores logits has neither a hardswish nor a residual")
 
     @classmethod
@@ -210,7 +198,7 @@ def post_process(
     post
         Constants for ``O`` channels.
     residual
-        int8, the shape of ``acc``; given if and only if ``post.residual`` is.
+        int8, the shape of ``acc``; given if and only if ``post.res_zero`` is.
     code
         0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the whole part of the divisor's code in attention's quotient.
     gate
@@ -227,7 +215,7 @@ def post_process(
     InternalError
         An accumulator that does not fit, or a residual that is missing, superfluous or of another shape.
     """
-    if (residual is None) != (post.residual is None):
+    if (residual is None) != (post.res_zero is None):
         raise InternalError("a residual tensor and residual constants must come together")
     if residual is not None and residual.shape != acc.shape:
         raise InternalError(f"residual has shape {residual.shape}, the accumulators {acc.shape}")
@@ -261,8 +249,8 @@ def _post_process_block(
         return t
     if post.act == "hardswish":
         v = t * hardswish_gate(t, per_channel(post.three))
-    elif post.residual is not None and residual is not None:
-        v = t + (residual.astype(np.int64) - post.residual.zero) * post.residual.mult
+    elif post.res_zero is not None and residual is not None:
+        v = t + (residual.astype(np.int64) - post.res_zero) * per_channel(post.three)
     elif gate is not None:
         v = t * gate
     else:

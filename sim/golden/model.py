@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quant.artifact import Artifact, Layer
 from sim.golden import attention, layernorm, operators
-from sim.golden.arithmetic import Ints, PostParameters, Residual, Wide, post_process
+from sim.golden.arithmetic import Ints, PostParameters, Wide, post_process
 from sim.golden.trace import Trace
 from triovit.errors import InternalError, UserError
 
@@ -23,7 +23,7 @@ def _post_parameters(layer: Layer) -> PostParameters:
         **{name: layer.arrays[name] for name in ("bias", "mult", "shift", "three", "zero")},
         act=layer.post.act,  # type: ignore[arg-type]  # PostParameters refuses any other word
         out_shift=layer.post.out_shift,
-        residual=None if residual is None else Residual(residual.mult, residual.zero),
+        res_zero=None if residual is None else residual.zero,
         logits=layer.logits,
     )
 
@@ -120,7 +120,7 @@ class GoldenModel:
         try:
             if layer.kind == "attention":
                 return self._attend(layer, tensors)
-            residual = tensors[-1] if self._post[name].residual is not None else None
+            residual = tensors[-1] if self._post[name].res_zero is not None else None
             acc = self._accumulate(layer, tensors[0])
             return {name: post_process(acc, self._post[name], residual=residual, checked=self._checked)}
         except InternalError as error:
