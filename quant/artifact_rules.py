@@ -18,7 +18,8 @@ from quant.contract import (
     WEIGHT_BITS,
     ZERO_BITS,
 )
-from quant.layer import KINDS, Layer, Post
+from quant.layer import KINDS, OPTIONAL, Layer, Post
+from quant.upsampling import FACTORS, gain
 from triovit.errors import UserError
 
 #: What the user can do about any integer that is out of its range.
@@ -69,6 +70,8 @@ def accumulator_bound(layer: Layer, in_shapes: list[tuple[int, ...]]) -> npt.NDA
     bias = np.abs(layer.arrays["bias"].astype(np.int64))
     if layer.kind == "pool":
         return bias + in_shapes[0][1] * in_shapes[0][2] * 128
+    if layer.kind == "upsample":
+        return bias + gain(layer.attrs["factor"]) ** 2 * 128
     if layer.kind == "layernorm":
         return bias + np.abs(layer.arrays["gamma"].astype(np.int64)) * (1 << 15)
     weight = np.abs(layer.arrays["weight"].astype(np.int64))
@@ -118,7 +121,8 @@ class LayerCheck:
             )
 
     def _attributes(self) -> None:
-        wanted = KINDS[self.layer.kind][0]
+        optional = OPTIONAL.get(self.layer.kind, {})
+        wanted = {**KINDS[self.layer.kind][0], **{name: kind for name, kind in optional.items() if name in self.layer.attrs}}
         for name, kind in wanted.items():
             value = self.layer.attrs.get(name)
             if type(value) is not kind:
@@ -135,6 +139,8 @@ class LayerCheck:
             raise self.fail(
                 f"attribute code_bits is {self.layer.attrs['code_bits']}, and must be {' or '.join(map(str, CODE_WIDTHS))}"
             )
+        if self.layer.attrs.get("factor", FACTORS[0]) not in FACTORS:
+            raise self.fail(f"attribute factor is {self.layer.attrs['factor']}, and must be {' or '.join(map(str, FACTORS))}")
         if self.layer.attrs.get("kernel", 1) % 2 == 0:
             raise self.fail(f"attribute kernel is {self.layer.attrs['kernel']}, and must be odd")
 
@@ -170,13 +176,14 @@ class LayerCheck:
                 raise self.fail(f"input {name!r} has shape {list(shape)}, and must have {rank} dimension{'s' * (rank > 1)}")
         c_in, *size = in_shapes[0]
         c_out = layer.output_shape[0] if layer.output_shape else 0
-        if layer.kind in ("dw", "pool", "layernorm"):
+        if layer.kind in ("dw", "pool", "layernorm", "upsample"):
             c_out = c_in
         elif layer.kind == "attention":
             self._heads(in_shapes)
             c_out = attrs["heads"] * attrs["dim"]
         stride = attrs.get("stride", 1)
-        expected = (c_out,) if layer.kind == "pool" else (c_out, *(-(-extent // stride) for extent in size))
+        factor = attrs.get("factor", 1)
+        expected = (c_out,) if layer.kind == "pool" else (c_out, *(-(-extent // stride) * factor for extent in size))
         if c_out < 1 or layer.output_shape != expected:
             raise self.fail(f"output_shape is {list(layer.output_shape)}, and must be {list(expected)}")
         if layer.kind == "attention":

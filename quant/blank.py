@@ -48,6 +48,8 @@ def _layer(op: Operation) -> Layer:
         case "fc":
             attrs = {"logits": op.name == "head.fc2"}
             arrays["weight"] = np.zeros((op.c_out, op.c_in), np.int8)
+        case "upsample":
+            attrs = {"factor": op.size_out[0] // op.size_in[0]}
         case "layernorm":
             arrays["gamma"] = np.zeros(op.c_out, np.int32)
     post = Post("hardswish" if op.hardswish else "none", 0, Residual(op.residual, 0) if op.residual else None)

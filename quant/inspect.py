@@ -16,7 +16,8 @@ from triovit.errors import UserError
 class Row:
     """One row of the layer table; the columns are those of the reference tables, and ``engine``.
 
-    ``engine`` is ``"MAT"`` (the R-MAC engine joins in when its own work is done), ``"R-MAC"``, ``"both"`` or ``"aux"``.
+    ``engine`` is ``"MAT"`` (the R-MAC engine joins in when its own work is done), ``"R-MAC"``, ``"both"``, ``"aux"``, or
+    ``"host"`` for what no engine computes.
     An attention's matrix products have the matrices' inner and outer sizes as channels and the heads as groups.
     """
 
@@ -84,10 +85,12 @@ def _attention_rows(op: Operation) -> Iterator[Row]:
 
 
 def _row(op: Operation) -> Row:
-    kind = {"conv": "Conv", "dw": "DW", "pool": "Pool", "fc": "FC"}.get(op.kind) or ("GConv" if op.groups > 1 else "PW")
+    kind = {"conv": "Conv", "dw": "DW", "pool": "Pool", "fc": "FC", "upsample": "Upsample"}.get(op.kind) or (
+        "GConv" if op.groups > 1 else "PW"
+    )
     # A pointwise layer behind a depthwise one is its consumer in the inter-layer pipeline, so MAT's; others have both engines.
     behind = op.inputs[0].rsplit(".", 1)[-1].startswith("dw")
-    engine = {"DW": "R-MAC", "Pool": "aux"}.get(kind) or ("MAT" if behind else "both")
+    engine = {"DW": "R-MAC", "Pool": "aux", "Upsample": "host"}.get(kind) or ("MAT" if behind else "both")
     activation = "hswish" if op.hardswish else "(+res)" if op.residual else ""
     pool = op.kind == "pool"
     return Row(
@@ -117,7 +120,7 @@ def _parameters(op: Operation) -> int:
 
 
 def layer_table(spec: NetworkSpec) -> LayerTable:
-    """Return the layer table of a network (of a segmentation network: of its backbone)."""
+    """Return the layer table of a network."""
     rows: list[Row] = []
     ops = operations(spec)
     for op in ops:

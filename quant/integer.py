@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, PRE_BITS, QUOTIENT_SHIFT, RECIPROCALS
 from quant.layer import Post
+from quant.upsampling import matrix
 
 
 def rs(value: Tensor, shift: Tensor | int) -> Tensor:
@@ -61,6 +62,12 @@ def convolve(x: Tensor, weight: Tensor, pad: Tensor, stride: int, groups: int) -
     else:
         framed = x.double()
     return functional.conv2d(framed, weight.double(), stride=stride, groups=groups).long()
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Accumulate the enlargement of int64 ``[N, C, H, W]`` (section 9)."""
+    rows, columns = (torch.tensor(matrix(factor, extent), dtype=torch.float64) for extent in x.shape[2:])
+    return (rows @ x.double() @ columns.T).long()
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -16,9 +16,13 @@ KINDS: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
     "dw": ({"kernel": int, "stride": int, "pad": int}, ("weight", *POST_ARRAYS)),
     "fc": ({"logits": bool}, ("weight", *POST_ARRAYS)),
     "pool": ({}, POST_ARRAYS),
+    "upsample": ({"factor": int}, POST_ARRAYS),
     "layernorm": ({}, ("gamma", *POST_ARRAYS)),
     "attention": ({"heads": int, "dim": int, "code_bits": int}, ATTENTION_ARRAYS),
 }
+
+#: Attributes that a layer may lack, by kind.
+OPTIONAL: dict[str, dict[str, type]] = {"pw": {"logits": bool}}
 
 
 @dataclass(frozen=True)

@@ -73,17 +73,16 @@ def quantize(
         if layer.op.kind == "attention":
             integer_layer, report["attention"][layer.op.name] = _attention(layer, seen, encodings, options)
         else:
-            integer_layer = exporter.layer(layer, logits=layer is layers[-1] and layer.op.kind == "fc")
+            integer_layer = exporter.layer(layer, logits=layer is layers[-1])
         done.append(integer_layer)
         if progress:
             progress("exporting", index + 1, len(layers))
-    task = "classification" if spec.seg_head is None else "backbone"
     artifact = Artifact(
         network={
             "name": spec.name,
             "resolution": list(spec.resolution),
             "classes": spec.classes,
-            "task": task,
+            "task": spec.task,
             **float_settings(spec),
         },
         layers=done,

@@ -30,6 +30,8 @@ def _accumulate(layer: Layer, x: Tensor, arrays: Tensors) -> Tensor:
         return integer.convolve(x, arrays["weight"][:, :, None, None], torch.zeros(x.shape[1]), 1, attrs["groups"])
     if layer.kind == "fc":
         return integer.product(x, arrays["weight"].T)
+    if layer.kind == "upsample":
+        return integer.upsample(x, attrs["factor"])
     if layer.kind == "pool":
         return x.sum((2, 3))
     if layer.kind == "layernorm":

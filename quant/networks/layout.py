@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quant.networks.spec import NetworkSpec
+from quant.networks.spec import NetworkSpec, SegHeadSpec
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ class Operation:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """``(C, H, W)``, or ``(C,)`` after the pool."""
-        return (self.c_out, *self.size_out) if self.kind in ("conv", "pw", "dw", "attention") else (self.c_out,)
+        return (self.c_out, *self.size_out) if self.kind in ("conv", "pw", "dw", "attention", "upsample") else (self.c_out,)
 
     @property
     def weights(self) -> int:
         """Number of weights, biases and norms not counted."""
-        return 0 if self.kind in ("pool", "layernorm", "attention") else self.c_out * (self.c_in // self.groups) * self.kernel**2
+        return (
+            0
+            if self.kind in ("pool", "layernorm", "attention", "upsample")
+            else self.c_out * (self.c_in // self.groups) * self.kernel**2
+        )
 
     @property
     def macs(self) -> int:
@@ -102,8 +106,8 @@ class _Builder:
         self.conv(f"{name}.dw", "dw", channels, f"{key}.depth_conv", kernel=3, groups=channels, hardswish=True)
         self.conv(f"{name}.pw", "pw", channels, f"{key}.point_conv", residual=source)
 
-    def mbconv(self, name: str, c_out: int, key: str, stride: int, *, fewer_norm: bool, shortcut: bool) -> None:
-        source, middle = self.tensor, self.channels * self.spec.expand
+    def mbconv(self, name: str, c_out: int, key: str, stride: int, expand: int, *, fewer_norm: bool, shortcut: bool) -> None:
+        source, middle = self.tensor, self.channels * expand
         norm, bias = not fewer_norm, fewer_norm
         self.conv(f"{name}.pw1", "pw", middle, f"{key}.inverted_conv", hardswish=True, norm=norm, bias=bias)
         self.conv(
@@ -150,6 +154,33 @@ class _Builder:
         )
         self.conv(f"{name}.proj", "pw", channels, f"{key}.proj", residual=source)
 
+    def upsample(self, name: str, size: tuple[int, int], residual: str) -> None:
+        self._add(Operation(name, "upsample", (self.tensor,), self.channels, self.channels, self.size, size, residual=residual))
+
+    def segmentation_head(self, head: SegHeadSpec, stages: list[tuple[str, int, tuple[int, int]]]) -> None:
+        """``stages`` are the last three outputs (tensor, channels, size), the smallest last."""
+        total, size = "", stages[0][2]
+        for index, (tensor, channels, own) in enumerate(reversed(stages)):
+            stage, last = len(self.spec.widths) - 1 - index, index == len(stages) - 1
+            self.tensor, self.channels, self.size = tensor, channels, own
+            key = f"head.input_ops.{index}" + ("" if last else ".op_list.0")
+            self.conv(f"head.in{stage}", "pw", head.width, key, residual=total if last else "")
+            if not last:
+                self.upsample(f"head.up{stage}", size, total)
+            total = self.tensor
+        for block in range(head.depth):
+            self.mbconv(
+                f"head.{block}.MB",
+                head.width,
+                f"head.middle.op_list.{block}.main",
+                1,
+                head.expand,
+                fewer_norm=False,
+                shortcut=True,
+            )
+        self.conv("head.out1", "pw", head.width * head.expand, "head.output_ops.0.op_list.0", hardswish=True)
+        self.conv("head.out2", "pw", self.spec.classes, "head.output_ops.0.op_list.1", norm=False, bias=True)
+
     def head(self) -> None:
         spec, (wide, hidden), key = self.spec, self.spec.head_widths, "head.op_list"
         self.conv("head.conv", "pw", wide, f"{key}.0", hardswish=True)
@@ -166,20 +197,34 @@ class _Builder:
 
 
 def operations(spec: NetworkSpec) -> list[Operation]:
-    """Return the operations of a network in execution order; of a segmentation network those of its backbone."""
+    """Return the operations of a network in execution order."""
     build, stem = _Builder(spec), "backbone.input_stem.op_list"
     build.conv("stem.0", "conv", spec.widths[0], f"{stem}.0", kernel=3, stride=2, hardswish=True)
     for block in range(1, spec.depths[0] + 1):
         build.dsconv(f"stem.{block}", f"{stem}.{block}.main")
+    outputs: list[tuple[str, int, tuple[int, int]]] = []
     for stage in range(1, len(spec.widths)):
         width, plain, key = spec.widths[stage], stage <= spec.plain_stages, f"backbone.stages.{stage - 1}.op_list"
-        build.mbconv(f"S{stage}.0.MB", width, f"{key}.0.main", 2, fewer_norm=not plain, shortcut=False)
+        build.mbconv(f"S{stage}.0.MB", width, f"{key}.0.main", 2, spec.expand, fewer_norm=not plain, shortcut=False)
         for block in range(1, spec.depths[stage] + (0 if plain else 1)):
             if plain:
-                build.mbconv(f"S{stage}.{block}.MB", width, f"{key}.{block}.main", 1, fewer_norm=False, shortcut=True)
+                build.mbconv(
+                    f"S{stage}.{block}.MB", width, f"{key}.{block}.main", 1, spec.expand, fewer_norm=False, shortcut=True
+                )
             else:
                 build.attention(f"S{stage}.{block}.MLA", f"{key}.{block}.context_module.main")
-                build.mbconv(f"S{stage}.{block}.MB", width, f"{key}.{block}.local_module.main", 1, fewer_norm=True, shortcut=True)
+                build.mbconv(
+                    f"S{stage}.{block}.MB",
+                    width,
+                    f"{key}.{block}.local_module.main",
+                    1,
+                    spec.expand,
+                    fewer_norm=True,
+                    shortcut=True,
+                )
+        outputs.append((build.tensor, build.channels, build.size))
     if spec.seg_head is None:
         build.head()
+    else:
+        build.segmentation_head(spec.seg_head, outputs[-3:])
     return build.ops

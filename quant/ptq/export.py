@@ -18,6 +18,7 @@ from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Observations
 from quant.ptq.options import Options
 from quant.ptq.ranges import weight_scales
+from quant.upsampling import COEFFICIENT_BITS
 from triovit.errors import UserError
 
 _T_MAX, _THREE_MAX = (1 << (PRE_BITS - 1)) - 1, (1 << THREE_BITS) - 1
@@ -62,6 +63,8 @@ class Exporter:
             sums = self._norm(layer)
         elif op.kind == "pool":
             sums = self._pool(layer, source)
+        elif op.kind == "upsample":
+            sums = self._upsample(source)
         else:
             sums = self._weights(layer, source)
         if op.residual:
@@ -79,7 +82,8 @@ class Exporter:
         by_kind: dict[str, dict[str, int | bool]] = {
             "conv": {"kernel": op.kernel, "stride": op.stride},
             "dw": {"kernel": op.kernel, "stride": op.stride, "pad": source.zero},
-            "pw": {"groups": op.groups},
+            "pw": {"groups": op.groups, **({"logits": True} if logits else {})},
+            "upsample": {"factor": op.size_out[0] // op.size_in[0]},
             "fc": {"logits": logits},
         }
         return by_kind.get(op.kind, {})
@@ -122,6 +126,11 @@ class Exporter:
         return _Sums(source.factors * source.scale / pixels, -pixels * source.zeros, {})
 
     @staticmethod
+    def _upsample(source: Encoding) -> _Sums:
+        one = 1 << 2 * COEFFICIENT_BITS
+        return _Sums(source.factors * source.scale / one, -one * source.zeros, {})
+
+    @staticmethod
     def _norm(layer: FloatLayer) -> _Sums:
         gamma = layer.weight.double()
         factor = max(float(gamma.abs().max()), float(layer.bias.abs().max()) / (1 << 10), 1e-12) / _GAMMA_MAX
@@ -161,7 +170,7 @@ class Exporter:
         return source.scale * source.factors / (target.scale * target.factors)
 
     def _align(self, layer: FloatLayer) -> None:
-        """Widen the output's steps a little, so that the residual's factors are whole numbers and nothing is lost on the trunk."""
+        """Widen the output's steps a little: the residual's factors become whole and nothing is lost on the trunk."""
         op, target = layer.op, self.encodings[layer.op.name]
         exact = self._ratio(op, target) * 2.0 ** self._residual_shift(op, target)
         whole = exact.floor()

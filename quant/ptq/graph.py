@@ -27,7 +27,7 @@ class FloatLayer:
 
 
 def fold(network: EfficientViT) -> list[FloatLayer]:
-    """Return the layers (of a segmentation network: the backbone's), every BatchNorm folded into the convolution before it."""
+    """Return the layers, every BatchNorm folded into the convolution before it."""
     state = network.state_dict()
     return [_fold_one(op, state, network.spec.norm_eps) for op in operations(network.spec)]
 
@@ -52,6 +52,8 @@ def _accumulate(layer: FloatLayer, inputs: list[Tensor], eps: float, attention_e
     op, x = layer.op, inputs[0]
     if op.kind == "fc":
         return functional.linear(x, layer.weight, layer.bias)
+    if op.kind == "upsample":
+        return functional.interpolate(x, size=op.size_out, mode="bicubic", align_corners=False)
     if op.kind == "pool":
         return x.mean((2, 3))
     if op.kind == "layernorm":

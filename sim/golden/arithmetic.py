@@ -92,8 +92,8 @@ def msb(v: Wide) -> Wide:
 def log2_code(divisor: Wide, div_min: Wide | int, code_bits: int = CODE_BITS) -> NDArray[np.uint8]:
     """The logarithm of attention's divisors in ``code_bits`` bits, 4 or 8 (section 7).
 
-    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint8 below ``2^code_bits``; a zero divisor has
-    code 0.
+    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint8 below ``2^code_bits``,
+    0 for a divisor of 0.
     """
     top = msb(divisor)
     if code_bits == CODE_BITS:
@@ -200,7 +200,8 @@ def post_process(
     residual
         int8, the shape of ``acc``; given if and only if ``post.res_zero`` is.
     code
-        0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the whole part of the divisor's code in attention's quotient.
+        0 .. 15, ``[N, O, ...]`` that broadcasts against ``acc`` behind the channels: the whole part of the divisor's code in
+        attention's quotient.
     gate
         Shaped as ``code``: what ``t`` is multiplied by, the reciprocal that the code's fraction stands for.
     checked

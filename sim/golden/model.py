@@ -165,6 +165,8 @@ class GoldenModel:
                 return operators.fc(x, arrays["weight"])
             case "pool":
                 return operators.pool(x)
+            case "upsample":
+                return operators.upsample(x, layer.attrs["factor"])
             case "layernorm":
                 return layernorm.layernorm(x, arrays["gamma"], checked=self._checked)
             case kind:

@@ -1,4 +1,4 @@
-"""Accumulators of convolutions, fully connected layers and pooling: docs/integer-contract.md, sections 4 and 5.
+"""Accumulators of convolutions, fully connected layers, pooling and upsampling: docs/integer-contract.md.
 
 Inputs are int8 batches ``[N, C, H, W]`` (or ``[N, C]``), weights int8; results are int64 accumulators without bias.
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.upsampling import phase
 from sim.golden.arithmetic import Ints, Wide, require_bits
 from sim.golden.blocks import channel_blocks
 from triovit.errors import InternalError
@@ -136,3 +137,24 @@ def pool(x: NDArray[np.int8]) -> Wide:
     """Sum over all pixels (section 5): ``x`` is ``[N, C, H, W]``; returns ``[N, C]``."""
     acc: Wide = x.sum(axis=(2, 3), dtype=np.int64)
     return acc
+
+
+def upsample(x: NDArray[np.int8], factor: int) -> Wide:
+    """Bicubic enlargement (section 9): ``x`` is ``[N, C, H, W]``; returns ``[N, C, factor * H, factor * W]``.
+
+    Each output pixel takes 4 x 4 input pixels, so that the sums are made tap by tap along one axis, then along the other.
+    """
+    return _enlarge(_enlarge(x.astype(np.int32), factor, 2), factor, 3).astype(np.int64)
+
+
+def _enlarge(x: NDArray[np.int32], factor: int, axis: int) -> NDArray[np.int32]:
+    extent = x.shape[axis]
+    enlarged = np.empty((*x.shape[:axis], factor * extent, *x.shape[axis + 1 :]), np.int32)
+    for place in range(factor):
+        first, coefficients = phase(factor, place)
+        total = np.zeros_like(x)
+        for tap, coefficient in enumerate(coefficients):
+            pixels = np.clip(np.arange(extent) + first + tap, 0, extent - 1)
+            total += coefficient * x.take(pixels, axis)
+        enlarged[(*(slice(None),) * axis, slice(place, None, factor))] = total
+    return enlarged
