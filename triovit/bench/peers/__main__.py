@@ -23,7 +23,7 @@ _PROGRAM = "python -m triovit.bench.peers"
 @click.option("--tool", "tool_name", required=True, type=click.Choice(list(TOOLS)))
 @click.option("--network", "network_name", required=True, type=click.Choice(list(RESOLUTIONS)))
 @size_option
-@click.option("--setting", metavar="NAME", help="One of the tool's settings; by default the one that scores best here.")
+@click.option("--setting", metavar="NAME", help="One of the tool's settings; by default the best found.")
 @click.option(
     "--shared",
     type=click.Path(path_type=Path),

@@ -21,7 +21,7 @@ class Tool:
     package: str
     #: The module of `triovit.bench.peers` that calls it, in a function ``quantize``.
     module: str
-    #: What each setting does, by name; the first is the one that scores best here.
+    #: What each setting does, by name; the first, the default, is the best found over all networks.
     settings: dict[str, str]
 
     @property
