@@ -3,6 +3,7 @@
 import numpy as np
 
 from quant.artifact import Artifact
+from quant.contract import CODE_BITS, CODE_WIDTHS
 from quant.layer import Layer, Post, Residual
 
 
@@ -67,9 +68,11 @@ class NetworkBuilder:
         if act == "hardswish":
             shift = 12
         elif residual is not None:
-            shift, link = 4, Residual(residual, int(self.rng.integers(1, 40)), int(self.rng.integers(-128, 128)))
+            shift, link = 4, Residual(residual, int(self.rng.integers(-128, 128)))
         spread = 40.0 * (1 << shift) if residual is not None else 40.0
         arrays = {"weight": self._weights(channels, c // groups), **self._post_arrays(channels, c // groups, act, spread)}
+        if residual is not None:
+            arrays["three"] = self.rng.integers(1, 40, channels).astype(np.int32)
         return self._add(name, "pw", (source,), (channels, h, w), {"groups": groups}, Post(act, shift, link), arrays)
 
     def dw(self, name: str, source: str, kernel: int = 3, stride: int = 1, act: str = "hardswish") -> str:
@@ -86,7 +89,9 @@ class NetworkBuilder:
             arrays,
         )
 
-    def attention(self, name: str, sources: tuple[str, ...], dim: int) -> str:
+    def attention(self, name: str, sources: tuple[str, ...], dim: int, code_bits: int | None = None) -> str:
+        """Heads of ``dim`` channels; without ``code_bits`` the divisors have one of the two widths, at random."""
+        code_bits = int(self.rng.choice(CODE_WIDTHS)) if code_bits is None else code_bits
         c, h, w = self.shapes[sources[0]]
         heads = c // (3 * dim) * len(sources)
         pixels = h * w
@@ -104,10 +109,12 @@ class NetworkBuilder:
             "k_mult": k_mult,
             "k_shift": k_shift,
             "o_mult": o_mult,
-            "o_shift": o_shift - 4,
+            # A code with a fraction leaves a mean factor of 48 to the reciprocals.
+            "o_shift": o_shift - (4 if code_bits == CODE_BITS else 9),
             "div_min": self.rng.integers(2, 8, heads).astype(np.int32),
         }
-        return self._add(name, "attention", sources, (heads * dim, h, w), {"heads": heads, "dim": dim}, None, arrays)
+        attrs = {"heads": heads, "dim": dim, "code_bits": code_bits}
+        return self._add(name, "attention", sources, (heads * dim, h, w), attrs, None, arrays)
 
     def pool(self, name: str, source: str) -> str:
         c, h, w = self.shapes[source]

@@ -52,15 +52,15 @@ def small_network(seed=0):
                {"weight": weights(rng, c, 3, 3, 3), "pad": int8(rng, 3).astype(np.int32), **post(c, 30000)}),
         _layer("dw", "dw", ("stem",), (c, 5, 4), {"kernel": 3, "stride": 1, "pad": -37}, swish,
                {"weight": weights(rng, c, 3, 3), **post(c, 12000)}),
-        _layer("pw", "pw", ("dw",), (c, 5, 4), {"groups": 1}, Post("none", 3, Residual("stem", 5, -11)),
-               {"weight": weights(rng, c, c), **post(c, 12000, 160)}),
+        _layer("pw", "pw", ("dw",), (c, 5, 4), {"groups": 1}, Post("none", 3, Residual("stem", -11)),
+               {"weight": weights(rng, c, c), **post(c, 12000, 160), "three": rng.integers(1, 16, c).astype(np.int32)}),
         _layer("down", "dw", ("pw",), (c, 3, 2), {"kernel": 5, "stride": 2, "pad": 9}, plain_post,
                {"weight": weights(rng, c, 5, 5), **post(c, 20000, 160)}),
         _layer("qkv", "pw", ("down",), (24, 3, 2), {"groups": 1}, plain_post,
                {"weight": weights(rng, 24, c), **{**post(24, 8000, 160), "zero": np.zeros(24, np.int32)}}),
         _layer("agg", "pw", ("slice",), (12, 3, 2), {"groups": 3}, plain_post,
                {"weight": weights(rng, 12, 4), **{**post(12, 8000, 160), "zero": np.zeros(12, np.int32)}}),
-        _layer("att", "attention", ("qkv", "agg"), (heads * dim, 3, 2), {"heads": heads, "dim": dim}, None,
+        _layer("att", "attention", ("qkv", "agg"), (heads * dim, 3, 2), {"heads": heads, "dim": dim, "code_bits": 4}, None,
                {"z_mult": shifts(20, 60), "z_shift": shifts(12, 14), "k_mult": shifts(20, 40), "k_shift": shifts(6, 7),
                 "o_mult": shifts(200, 9000), "o_shift": shifts(7, 12), "div_min": shifts(5, 9)}),
         _layer("pool", "pool", ("att",), (12,), {}, plain_post, post(12, 600, 160)),
@@ -99,7 +99,7 @@ def plain_layer(layer, tensors):
     out = np.zeros(acc.shape, object)
     rest = layer.post.residual
     for index in np.ndindex(*acc.shape):
-        residual = None if rest is None else (tensors[rest.tensor][index], rest.mult, rest.zero)
+        residual = None if rest is None else (tensors[rest.tensor][index], rest.zero)
         settings = {"act": layer.post.act, "out_shift": layer.post.out_shift, "logits": layer.logits}
         out[index] = plain.post(acc[index], index[0], arrays, residual=residual, **settings)
     return {name: out}

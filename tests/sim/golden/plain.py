@@ -16,7 +16,7 @@ def sat(v, bits):
 
 
 def post(acc, o, arrays, *, act="none", out_shift=0, residual=None, logits=False, code=0):
-    """One accumulator of channel ``o``; ``residual`` is None or (r, res_mult, res_zero)."""
+    """One accumulator of channel ``o``; ``residual`` is None or (r, res_zero)."""
     a = int(acc) + int(arrays["bias"][o])
     t = sat(rs(a * int(arrays["mult"][o]), int(arrays["shift"][o]) + code), 16)
     if logits:
@@ -26,8 +26,8 @@ def post(acc, o, arrays, *, act="none", out_shift=0, residual=None, logits=False
         three = int(arrays["three"][o])
         v = t * min(max(t + three, 0), 2 * three)
     if residual is not None:
-        r, res_mult, res_zero = residual
-        v = t + (int(r) - res_zero) * res_mult
+        r, res_zero = residual
+        v = t + (int(r) - res_zero) * int(arrays["three"][o])
     return sat(rs(v, out_shift) + int(arrays["zero"][o]), 8)
 
 
