@@ -13,8 +13,8 @@ from quant.layer import Layer
 from quant.networks.model import EfficientViT
 from quant.networks.spec import NetworkSpec
 from quant.ptq.attention import attention_arrays
-from quant.ptq.encoding import Encoding, plain, scaled, shifted
-from quant.ptq.equalize import equalized
+from quant.ptq.encoding import Encoding, plain, scaled, shifted, stepped
+from quant.ptq.equalize import attention_steps, equalized
 from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
@@ -113,11 +113,14 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     # What attention reads and writes has no zero point, so that products of matrices need no corrections.
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
-    factors = equalized(ops, seen, moved) if options.equalization else {}
+    steps = attention_steps(ops, seen) if options.equalization else {}
+    factors = equalized(ops, seen, moved, steps) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
-        if op.name in moved:
+        if op.name in steps:
+            encodings[op.name] = stepped(steps[op.name])
+        elif op.name in moved:
             ones = torch.ones_like(statistics.low, dtype=torch.float64)
             encodings[op.name] = shifted(statistics, shifts(statistics), factors.get(op.name, ones), options)
         elif op.name in factors:

@@ -70,6 +70,12 @@ def scaled(statistics: Statistics, factors: Tensor, options: Options, remedy: st
     return Encoding(scale, factors, torch.full_like(factors, zero), remedy)
 
 
+def stepped(steps: Tensor) -> Encoding:
+    """Encode with given steps (float64 ``[C]``) and zero point 0."""
+    scale = float(steps.log().mean().exp())
+    return Encoding(scale, steps / scale, torch.zeros_like(steps), "equalization")
+
+
 def shifted(statistics: Statistics, moved: Tensor, factors: Tensor, options: Options) -> Encoding:
     """Encode with each channel moved by its own amount, so that all are centred, then divided by its factor."""
     low, high = find_range(statistics, factors, moved, options, symmetric=True)

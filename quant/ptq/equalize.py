@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quant.networks.layout import Operation
+from quant.ptq.attention_search import search
 from quant.ptq.observe import Observations, Statistics
 
 #: How much of a channel's range its factor takes away where a reader sums over channels; what remains is left to its weights.
@@ -17,8 +18,22 @@ LIMIT = 1024.0
 _CODES = 256
 
 
-def equalized(ops: list[Operation], seen: Observations, moved: set[str]) -> dict[str, Tensor]:
-    """Return the factors (float64 ``[C]``) of every tensor that can have some, by name; ``moved`` are those that are shifted."""
+def attention_steps(ops: list[Operation], seen: Observations) -> dict[str, Tensor]:
+    """Return the steps of attentions' inputs (float64 ``[3*d*H]``), by name; see :mod:`quant.ptq.attention_search`."""
+    convolved = {name for op in ops if op.kind == "dw" for name in op.inputs}
+    steps: dict[str, Tensor] = {}
+    for op in ops:
+        if op.kind == "attention":
+            found = search(op, [seen.attention[name] for name in op.inputs], [name in convolved for name in op.inputs])
+            steps |= zip(op.inputs, found, strict=True)
+    return steps
+
+
+def equalized(ops: list[Operation], seen: Observations, moved: set[str], steps: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the factors (float64 ``[C]``) of every tensor that can have some, by name.
+
+    ``moved`` are those that are shifted, ``steps`` the steps that attentions' inputs have already.
+    """
     factors: dict[str, Tensor] = {}
     readers: dict[str, set[str]] = {}
     for op in ops:
@@ -27,11 +42,10 @@ def equalized(ops: list[Operation], seen: Observations, moved: set[str]) -> dict
     for op in ops:
         statistics, kinds = seen.statistics[op.name], readers.get(op.name, {"output"})
         if op.kind == "attention":
-            values = []
-            for name in op.inputs:
-                factors[name] = qkv_factors(seen.attention[name], op.dim, signed="dw" in readers[name])
-                values.append(factors[name].reshape(-1, 3, op.dim)[:, 2].flatten())
-            factors[op.name] = attention_factors(torch.cat(values), statistics, op.dim)
+            values = torch.cat([steps[name].reshape(-1, 3, op.dim)[:, 2].flatten() for name in op.inputs])
+            factors[op.name] = attention_factors(values, statistics, op.dim)
+        elif op.name in steps:
+            continue
         elif kinds <= {"dw", "pool"}:
             factors[op.name] = range_factors(statistics, centred=False)
         elif kinds <= {"dw", "pool", "pw", "upsample"}:
@@ -53,26 +67,6 @@ def range_factors(statistics: Statistics, *, centred: bool) -> Tensor:
     variance = statistics.samples.double().var(0, correction=0)
     noise = torch.where(variance > 0, steps.square() / variance.clamp(min=1e-30), 0.0).sum(1)
     return _balanced(steps[noise.argmin()])
-
-
-def qkv_factors(qkv: Tensor, dim: int, *, signed: bool) -> Tensor:
-    """Return one factor a channel (float64 ``[3*d*H]``) for an attention's input (float ``[N, 3*d*H, h, w]``).
-
-    What ``k_i`` is divided by, ``q_i`` is multiplied by, so that the sums of every ``k_i`` and every ``q_i`` share the loss of
-    precision; each ``v_j`` has a factor of its own. ``signed``: negative queries and keys matter, too, because a depthwise
-    convolution reads them.
-    """
-    heads = qkv.double().reshape(qkv.shape[0], -1, 3, dim, qkv.shape[2] * qkv.shape[3])
-    tops = heads.abs().amax((0, 4))
-    positive = heads[:, :, :2].clamp(min=0)
-    if not signed:
-        tops[:, :2] = positive.amax((0, 4))
-    sums = positive[:, :, 1].sum(-1).amax(0)
-    query = positive[:, :, 0].amax((0, 3))
-    balance = torch.where((sums > 0) & (query > 0), (sums / query.clamp(min=1e-30)).sqrt(), 0.0)
-    balance = torch.stack([_balanced(head) for head in balance])
-    query_top, key_top = (_alive(values.amax(1, keepdim=True)) for values in (tops[:, 0] * balance, tops[:, 1] / balance))
-    return _centred(torch.stack([query_top / balance, key_top * balance, _alive(tops[:, 2])], 1).flatten())
 
 
 def attention_factors(value_factors: Tensor, output: Statistics, dim: int) -> Tensor:
