@@ -52,11 +52,14 @@ def test_checkpoint_is_named_with_the_layer_whose_outputs_are_not_finite(triovit
     from quant.checkpoints import load
 
     state = load("digits").state_dict()
-    key = "backbone.input_stem.op_list.0.norm.running_var"
-    torch.save({**state, key: -torch.ones_like(state[key])}, tmp_path / "net.pt")
+    key = "backbone.input_stem.op_list.0.conv.weight"
+    torch.save({**state, key: torch.full_like(state[key], 1e37)}, tmp_path / "net.pt")
     result = triovit("quantize", tmp_path / "net.pt", "--calib", "digits", "--pictures", "4", "-o", tmp_path / "a")
     assert result.code == 2
-    assert f"error: {tmp_path}/net.pt: layer stem.0: its output is not finite on the calibration pictures; " in result.err
+    assert result.err.splitlines()[-1] == (
+        f"error: {tmp_path}/net.pt: layer stem.0: its output is not finite on the calibration pictures, first in channel 0; "
+        "check the weights and the pictures"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
 
 
