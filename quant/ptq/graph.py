@@ -1,6 +1,6 @@
 """The float network as a list of layers without BatchNorm, and its execution."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,18 +63,24 @@ def _accumulate(layer: FloatLayer, inputs: list[Tensor], eps: float, attention_e
     return functional.conv2d(x, layer.weight, layer.bias, op.stride, op.kernel // 2, groups=op.groups)
 
 
+def compute(network: EfficientViT, layer: FloatLayer, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Compute one layer from the tensors that it reads: its output, and the branch before the sum (else the output again)."""
+    op, spec = layer.op, network.spec
+    branch = _accumulate(layer, [tensors[name] for name in op.inputs], spec.norm_eps, spec.attention_eps)
+    if op.residual:
+        return branch + tensors[op.residual], branch
+    output = functional.hardswish(branch) if op.hardswish else branch
+    return output, output
+
+
 def run(network: EfficientViT, layers: list[FloatLayer], pictures: Tensor, visit: Visit) -> None:
     """Compute every layer on uint8 pictures ``[N, 3, H, W]`` and show each output to ``visit``; outputs are freed once used."""
     last_use = {name: index for index, layer in enumerate(layers) for name in (*layer.op.inputs, layer.op.residual)}
     tensors = {"image": network.normalise(pictures)}
     with torch.no_grad():
         for index, layer in enumerate(layers):
-            op = layer.op
-            branch = _accumulate(layer, [tensors[name] for name in op.inputs], network.spec.norm_eps, network.spec.attention_eps)
-            output = functional.hardswish(branch) if op.hardswish else branch
-            if op.residual:
-                output = branch + tensors[op.residual]
-            tensors[op.name] = output
-            visit(layer, output, branch if op.residual else output)
-            for name in [name for name in tensors if last_use.get(name, -1) <= index and name != op.name]:
-                del tensors[name]
+            name = layer.op.name
+            tensors[name], branch = compute(network, layer, tensors)
+            visit(layer, tensors[name], branch)
+            for used in [used for used in tensors if last_use.get(used, -1) <= index and used != name]:
+                del tensors[used]
