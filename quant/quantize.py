@@ -67,11 +67,11 @@ def quantize(
         network.train(was_training)
     _require_finite(seen)
     encodings = _encode(spec, layers, seen, options)
-    report: dict[str, Any] = {"pictures": len(pictures), "remedies": _remedies(layers, seen, encodings), "attention": {}}
+    attention: dict[str, Any] = {}
     exporter, done = Exporter(encodings, seen, options), []
     for index, layer in enumerate(layers):
         if layer.op.kind == "attention":
-            integer_layer, report["attention"][layer.op.name] = _attention(layer, seen, encodings, options)
+            integer_layer, attention[layer.op.name] = _attention(layer, seen, encodings, options)
         else:
             integer_layer = exporter.layer(layer, logits=layer is layers[-1])
         done.append(integer_layer)
@@ -89,7 +89,13 @@ def quantize(
         output=layers[-1].op.name,
         input_shape=(3, *spec.resolution),
         quantization=options.to_dict(),
-        calibration=report,
+        # The encodings as they are in the end: the exporter aligns residuals.
+        calibration={
+            "pictures": len(pictures),
+            "remedies": _remedies(layers, seen, encodings),
+            "factors": _factors(encodings, done),
+            "attention": attention,
+        },
         float_score=score,
         float_weights=float_weights(network),
     )
@@ -164,16 +170,28 @@ def _remedies(layers: list[FloatLayer], seen: Observations, encodings: dict[str,
 
 
 def _ranges(remedy: str, statistics: Statistics, encoding: Encoding) -> dict[str, Any]:
-    moved = encoding.zeros * -encoding.scale if encoding.remedy == "shifting" else torch.zeros_like(encoding.zeros)
+    """``remedy`` is the one that the tensor's place is for; ``encoding`` says what was done: equalization may do its work."""
+    centred = encoding.remedy == "shifting"
+    moved = -encoding.scale * encoding.factors * encoding.zeros if centred else torch.zeros_like(encoding.zeros)
     low, high = ((values - moved) / encoding.factors for values in (statistics.low, statistics.high))
     return {
         "remedy": remedy,
-        "applied": encoding.remedy == remedy,
+        "applied": encoding.remedy == remedy or (remedy, encoding.remedy) == ("migration", "equalization"),
+        "encoding": encoding.remedy,
         "scale": encoding.scale,
         "low_before": _plain(statistics.low),
         "high_before": _plain(statistics.high),
         "low_after": _plain(low),
         "high_after": _plain(high),
+    }
+
+
+def _factors(encodings: dict[str, Encoding], layers: list[Layer]) -> dict[str, list[float]]:
+    """The channels' factors of every layer's tensor, where they are not all 1."""
+    return {
+        layer.name: _plain(factors)
+        for layer in layers
+        if not layer.logits and not bool(((factors := encodings[layer.name].factors) == 1).all())
     }
 
 
