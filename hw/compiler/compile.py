@@ -39,6 +39,10 @@ class _Compiler:
 
     def _refuse_what_no_engine_does(self, layer: Layer) -> None:
         """What the contract allows and the hardware does not compute."""
+        if layer.kind == "upsample":
+            raise UserError(
+                f"layer {layer.name}: enlarges a map, which no engine does; evaluate segmentation networks with the golden model"
+            )
         image, output = self.artifact.input_name, self.artifact.output
         product = layer.kind in ("conv", "fc") or (layer.kind == "pw" and layer.attrs["groups"] == 1)
         if layer.post is not None and layer.post.residual is not None and not product:
