@@ -153,7 +153,6 @@ POST_FIELDS = (
     "res_src",
     "res_base",
     "res_skew",
-    "res_mult",
     "res_zero",
     "use_code",
 )

@@ -12,6 +12,7 @@ from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
+from quant.contract import CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
 
@@ -60,7 +61,6 @@ def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer 
             "res_src": residual.buffer,
             "res_base": residual.base,
             "res_skew": residual.skew,
-            "res_mult": post.residual.mult,
             "res_zero": post.residual.zero,
         }
     return fields
@@ -306,6 +306,8 @@ def attention(
     ]
     every, split = exact_log2(config.l), exact_log2(config.l // groups)
     arrays, step = layer.arrays, 3 * groups
+    fine = layer.attrs["code_bits"] > CODE_BITS
+    act = Act.QUOTIENT if fine else Act.NONE
 
     def shared(engine: str, *sets: dict[str, str]) -> Packet:
         """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array)."""
@@ -349,6 +351,7 @@ def attention(
             "tiles": count,
             "depth": groups,
             "relu": 1,
+            "act": act,
         }
         packet = shared("mat", {"shift": "div_min"})
         wait = Unit(0) if index + 1 < len(batches) else Unit.RMAC
@@ -364,6 +367,8 @@ def attention(
             "depth": groups,
             "relu": 1,
             "use_code": 1,
+            "act": act,
+            "out_shift": QUOTIENT_SHIFT if fine else 0,
         }
         packet = shared("mat", {"mult": "o_mult", "shift": "o_shift"})
         rest.append([divisors, Task(layer.name, Opcode.QZ, fields, Unit(0), (packet,), count * pixels * dim * dim)])

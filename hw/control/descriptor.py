@@ -50,11 +50,12 @@ class Buffer(enum.Enum, shape=4):
 
 
 class Act(enum.Enum, shape=2):
-    """Second step of post-processing (integer contract, section 3)."""
+    """Second step of post-processing (integer contract, sections 3 and 7)."""
 
     NONE = 0
     HARDSWISH = 1
     RESIDUAL = 2
+    QUOTIENT = 3
 
 
 #: Fields in order: name, bits, meaning. Widths bound what any configuration may need; the compiler checks them.
@@ -97,15 +98,14 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("step_x", 6, "L mod w_out, at stride 1"),
     ("pad", 24, "value outside the map: DW one int8, LOAD one for each of three channels"),
     ("v_cg", 12, "KTV: first channel group of V (src_cg is K's)"),
-    ("act", Act, "second step of post-processing"),
+    ("act", Act, "second step: 0 none, 1 hardswish, 2 residual, 3 quotient; DIV: 3 gives the codes a fraction"),
     ("out_shift", 5, "second shift of post-processing"),
     ("res_src", Buffer, "buffer of the residual (X or Y)"),
     ("res_base", 14, "first row of the residual"),
     ("res_skew", 4, "log2 of the residual's bank skew"),
-    ("res_mult", 15, "residual multiplier"),
     ("res_zero", 8, "residual zero point, signed"),
     ("logits", 1, "keep the 16-bit intermediate (dst O)"),
-    ("use_code", 1, "QZ: add the divisor's code to the shift"),
+    ("use_code", 1, "QZ: add the whole part of the divisor's code to the shift"),
     ("count", 13, "LN: elements of the vector"),
 )
 

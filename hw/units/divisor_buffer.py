@@ -10,7 +10,7 @@ from hw.config import AcceleratorConfig
 from hw.cost import Resources, ram
 from hw.delay import delayed
 from hw.interfaces import SPLIT_BITS
-from quant.contract import CODE_BITS
+from hw.units.log2 import FULL_CODE_BITS
 
 
 class DivisorBuffer(wiring.Component):
@@ -25,11 +25,11 @@ class DivisorBuffer(wiring.Component):
 
     Members
     -------
-    write_valid : In(1), write_row : In, write_codes : In(ArrayLayout(CODE_BITS, l))
+    write_valid : In(1), write_row : In, write_codes : In(ArrayLayout(FULL_CODE_BITS, l))
         A row: the codes of ``l`` consecutive pixels of a head.
     read_row : In, read_px : In(log2 l), read_split : In(SPLIT_BITS)
         A request each cycle: a row and the first pixel within it, a multiple of ``lp = 2^read_split``.
-    read_codes : Out(ArrayLayout(CODE_BITS, l))
+    read_codes : Out(ArrayLayout(FULL_CODE_BITS, l))
         Slot ``i`` has the code of pixel ``read_px + i mod lp`` of the row, ``latency`` cycles later.
     """
 
@@ -38,7 +38,7 @@ class DivisorBuffer(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        codes = data.ArrayLayout(unsigned(CODE_BITS), config.l)
+        codes = data.ArrayLayout(unsigned(FULL_CODE_BITS), config.l)
         super().__init__({
             "write_valid": In(1),
             "write_row": In(ceil_log2(config.divisor_rows)),
@@ -52,14 +52,14 @@ class DivisorBuffer(wiring.Component):
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
         """The codes."""
-        return ram(unsigned(config.l * CODE_BITS), config.divisor_rows)
+        return ram(unsigned(config.l * FULL_CODE_BITS), config.divisor_rows)
 
     def elaborate(self, platform: object) -> Module:
         """One memory, and a multiplexer a slot."""
         m = Module()
         lanes, bits = self.config.l, exact_log2(self.config.l)
         # A row travels as plain bits, so that the memory is one Verilog array.
-        m.submodules.memory = memory = Memory(shape=unsigned(lanes * CODE_BITS), depth=self.config.divisor_rows, init=[])
+        m.submodules.memory = memory = Memory(shape=unsigned(lanes * FULL_CODE_BITS), depth=self.config.divisor_rows, init=[])
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.write_valid),

@@ -1,4 +1,4 @@
-"""The rounded logarithm of attention's divisors (integer contract, section 7)."""
+"""The logarithm of attention's divisors, rounded or with a fraction (integer contract, section 7)."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -7,19 +7,28 @@ from amaranth.utils import ceil_log2
 
 from hw.delay import delayed
 from hw.interfaces import PARAM
-from quant.contract import ACC_BITS, CODE_BITS
+from quant.contract import ACC_BITS, CODE_BITS, FRACTION_BITS
 
 #: Bits of a divisor: an accumulator that is never negative.
 DIVISOR_BITS = ACC_BITS - 1
 #: Bits of the smallest exponent.
 DIV_MIN_BITS = PARAM["shift"].width
+#: Bits of a code with its fraction; a rounded one leaves the upper ones 0.
+FULL_CODE_BITS = CODE_BITS + FRACTION_BITS
 
 
 class Log2(wiring.Component):
-    """``code = min(max(e - div_min, 0), 15)`` with ``e`` the leading one's index plus the bit below it; 0 for ``d = 0``.
+    """The code of a divisor, 0 for ``d = 0``; ``i`` is its leading one's index and ``f`` the four bits below, as a number.
+
+    ==========  =============================================================
+    ``fine``    ``code``
+    ==========  =============================================================
+    0           ``min(max(i + f div 8 - div_min, 0), 15)``
+    1           ``min(max(16 * (i - div_min) + f, 0), 255)``
+    ==========  =============================================================
 
     A pure pipeline: a new divisor each cycle, ``latency`` cycles. The divisor is shifted left until its leading one is on top, by
-    ever smaller powers of two, so that the bit below the leading one always ends in the same place.
+    ever smaller powers of two, so that the bits below the leading one always end in the same place.
 
     Members
     -------
@@ -27,7 +36,9 @@ class Log2(wiring.Component):
         The divisor.
     div_min : In(DIV_MIN_BITS)
         Exponent of code 0, of the same cycle.
-    code : Out(CODE_BITS)
+    fine : In(1)
+        Whether the code has a fraction, of the same cycle.
+    code : Out(FULL_CODE_BITS)
         The code.
     """
 
@@ -37,7 +48,7 @@ class Log2(wiring.Component):
     _STEPS = ceil_log2(DIVISOR_BITS)
 
     def __init__(self) -> None:
-        super().__init__({"d": In(DIVISOR_BITS), "div_min": In(DIV_MIN_BITS), "code": Out(CODE_BITS)})
+        super().__init__({"d": In(DIVISOR_BITS), "div_min": In(DIV_MIN_BITS), "fine": In(1), "code": Out(FULL_CODE_BITS)})
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""
@@ -59,9 +70,16 @@ class Log2(wiring.Component):
                 places = kept
 
         exponent = Signal(range(DIVISOR_BITS + 1), reset_less=True)
-        m.d.sync += exponent.eq(DIVISOR_BITS - 1 - places + value[-2])
-        some = delayed(m, value[-1], 1, "some")
+        fine = delayed(m, self.fine, 2, "fine")
+        m.d.sync += exponent.eq(DIVISOR_BITS - 1 - places + (value[-2] & ~fine))
+        some, still_fine = delayed(m, value[-1], 1, "some"), delayed(m, fine, 1, "still_fine")
+        fraction = delayed(m, value[-1 - FRACTION_BITS : -1], 1, "fraction")
         above = exponent - delayed(m, self.div_min, 3, "div_min")
-        limit = (1 << CODE_BITS) - 1
-        m.d.sync += self.code.eq(Mux(~some | (above < 0), 0, Mux(above > limit, limit, above)))
+        with m.If(~some | (above < 0)):
+            m.d.sync += self.code.eq(0)
+        with m.Elif(still_fine):
+            # Beyond the largest whole part every bit is set, those of the fraction too.
+            m.d.sync += self.code.eq(Mux(above >= 1 << CODE_BITS, ~0, Cat(fraction, above[:CODE_BITS])))
+        with m.Else():
+            m.d.sync += self.code.eq(Mux(above >= 1 << CODE_BITS, (1 << CODE_BITS) - 1, above[:CODE_BITS]))
         return m

@@ -24,12 +24,12 @@ from hw.interfaces import (
     words,
 )
 from hw.units.divisor_buffer import DivisorBuffer
+from hw.units.divisor_code import DivisorCode
 from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.post_ports import ParamReadSignature, SecondWriteSignature, ZWriteSignature
 from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
-from quant.contract import CODE_BITS
 
 #: The parameters that only the second step needs.
 _LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
@@ -49,7 +49,8 @@ class PostProcessor(wiring.Component):
     O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
     Z             ``q`` through ``z_write``; the result's ``px`` is the row from ``z_row`` on, ``cg`` the group of V's channels
     DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer; the
-                  parameters' ``shift`` is the smallest exponent, the ``entry`` the head
+                  parameters' ``shift`` is the smallest exponent, the ``entry`` the head; with ``act`` QUOTIENT the code
+                  has a fraction
     ============  =========================================================================================
 
     A slot of an ordinary result is written when its mask bit is set and its channel group lies before ``dst_cg_end``.
@@ -237,11 +238,13 @@ class PostProcessor(wiring.Component):
             for slot in range(self.config.l)
         ]
         written_codes = []
+        fine = self._task(m, start, "divide_task").act == Act.QUOTIENT
         for slot in range(self.config.l):
             m.submodules[f"log2_{slot}"] = log2 = Log2()
             m.d.comb += [
                 log2.d.eq(delayed(m, accumulators[slot][0][:DIVISOR_BITS], start - lookup, f"divisor_{slot}")),
                 log2.div_min.eq(found[slot][0].shift),
+                log2.fine.eq(fine),
             ]
             written_codes.append(delayed(m, log2.code, write - start - log2.latency, f"code_{slot}"))
             m.d.comb += divisors.write_codes[slot].eq(written_codes[slot])
@@ -285,11 +288,12 @@ class PostProcessor(wiring.Component):
     ) -> tuple[list[list[Value]], list[list[data.View]]]:
         """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
         lookup, start, second = self.schedule.lookup, self.schedule.first_step, self.schedule.second_step
-        use_code = self._task(m, start, "code_task").use_code
+        task = self._task(m, start, "code_task")
+        quotient = task.act == Act.QUOTIENT
         t, params = [], []
         for slot in range(self.config.l):
-            code = Signal(CODE_BITS, name=f"code_used_{slot}")
-            m.d.comb += code.eq(Mux(use_code, codes[slot], 0))
+            m.submodules[f"code_{slot}"] = code = DivisorCode()
+            m.d.comb += [code.code.eq(codes[slot]), code.used.eq(task.use_code), code.fine.eq(quotient)]
             t.append([])
             params.append([])
             for channel in range(self.config.m):
@@ -301,11 +305,12 @@ class PostProcessor(wiring.Component):
                     lane.bias.eq(param.bias),
                     lane.mult.eq(param.mult),
                     lane.shift.eq(param.shift),
-                    lane.code.eq(code),
+                    lane.code.eq(code.shift),
                 ]
                 t[slot].append(delayed(m, lane.t, second - self.schedule.first_step_done, f"t_{name}"))
                 late = Signal(_LATE_PARAM, name=f"late_{name}")
-                m.d.comb += [late.three.eq(param.three), late.zero.eq(param.zero)]
+                # The reciprocal takes the place of a constant that a quotient does not have.
+                m.d.comb += [late.three.eq(Mux(quotient, code.reciprocal, param.three)), late.zero.eq(param.zero)]
                 params[slot].append(delayed(m, late, second - start, f"late_{name}"))
         return t, params
 
@@ -342,7 +347,6 @@ class PostProcessor(wiring.Component):
                     lane.r.eq(self.residual.data[slot][channel]),
                     lane.act.eq(task.act),
                     lane.out_shift.eq(task.out_shift),
-                    lane.res_mult.eq(task.res_mult),
                     lane.res_zero.eq(task.res_zero.as_signed()),
                 ]
                 q[slot].append(lane.q)

@@ -30,7 +30,7 @@ class Requantizer(wiring.Component):
     mult : In(MULT_BITS)
         Multiplier.
     shift : In(SHIFT_BITS), code : In(CODE_BITS)
-        The channel's shift and the divisor's code; a sum beyond the product's width gives 0.
+        The channel's shift and the whole part of the divisor's code; a sum beyond the product's width gives 0.
     t : Out(signed(PRE_BITS))
         The result.
     """

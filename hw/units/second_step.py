@@ -1,4 +1,4 @@
-"""The second step of post-processing: hardswish or residual, the second shift, the zero point (integer contract, section 3)."""
+"""Second step of post-processing: hardswish, residual or quotient, second shift, zero point (integer contract, sections 3, 7)."""
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -9,7 +9,7 @@ from hw.control.descriptor import DESCRIPTOR, Act
 from hw.cost import Resources
 from hw.delay import delayed
 from hw.units.rounding import RoundingShift, saturated
-from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, THREE_BITS, ZERO_BITS
+from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, THREE_BITS, ZERO_BITS
 
 #: Bits of the second shift.
 OUT_SHIFT_BITS = ceil_log2(OUT_SHIFT_MAX + 1)
@@ -27,10 +27,11 @@ class SecondStep(wiring.Component):
     ==========  =======================================
     NONE        ``t``
     HARDSWISH   ``t * min(max(t + three, 0), 2 * three)``
-    RESIDUAL    ``t + (r - res_zero) * res_mult``
+    RESIDUAL    ``t + (r - res_zero) * three``
+    QUOTIENT    ``t * three``
     ==========  =======================================
 
-    All three are ``x * y + z`` of one DSP: operands, product and sum are registered, the operands once more before the
+    All of them are ``x * y + z`` of one DSP: operands, product and sum are registered, the operands once more before the
     multiplier for the clamp; Yosys (synth_xilinx -family xcup) infers one DSP48E2. A pure pipeline: a new value each cycle,
     ``latency`` cycles.
 
@@ -39,10 +40,10 @@ class SecondStep(wiring.Component):
     t : In(signed(PRE_BITS))
         What the first step gave.
     three : In(THREE_BITS), zero : In(signed(ZERO_BITS))
-        The channel's hardswish constant and zero point.
+        The channel's zero point, and its hardswish's constant, its residual's multiplier or the reciprocal of its divisor.
     r : In(signed(ACT_BITS))
         The residual.
-    act : In(Act), out_shift : In(OUT_SHIFT_BITS), res_mult : In(RES_MULT_BITS), res_zero : In(signed(RES_ZERO_BITS))
+    act : In(Act), out_shift : In(OUT_SHIFT_BITS), res_zero : In(signed(RES_ZERO_BITS))
         The layer's constants; like all inputs they belong to the value of the same cycle.
     q : Out(signed(ACT_BITS))
         The result.
@@ -63,7 +64,6 @@ class SecondStep(wiring.Component):
             "r": In(signed(ACT_BITS)),
             "act": In(Act),
             "out_shift": In(OUT_SHIFT_BITS),
-            "res_mult": In(RES_MULT_BITS),
             "res_zero": In(signed(RES_ZERO_BITS)),
             "q": Out(signed(ACT_BITS)),
             "t_out": Out(signed(PRE_BITS)),
@@ -80,7 +80,6 @@ class SecondStep(wiring.Component):
         t1 = delayed(m, self.t, 1, "t")
         three1 = delayed(m, self.three, 1, "three")
         act1 = delayed(m, self.act, 1, "act")
-        res_mult1 = delayed(m, self.res_mult, 1, "res_mult")
         lifted = Signal((self.t + self.three).shape(), reset_less=True)
         above = Signal(reset_less=True)
         centred = Signal((self.r - self.res_zero).shape(), reset_less=True)
@@ -91,12 +90,17 @@ class SecondStep(wiring.Component):
         ]
 
         x = Signal(signed(PRE_BITS), reset_less=True)
-        y = Signal(max(THREE_BITS + 1, RES_MULT_BITS), reset_less=True)
+        y = Signal(THREE_BITS + 1, reset_less=True)
         z = Signal(signed(PRE_BITS), reset_less=True)
-        with m.If(act1 == Act.HARDSWISH):
-            m.d.sync += [x.eq(t1), y.eq(Mux(lifted < 0, 0, Mux(above, three1 << 1, lifted))), z.eq(0)]
-        with m.Else():
-            m.d.sync += [x.eq(Mux(act1 == Act.RESIDUAL, centred, 0)), y.eq(res_mult1), z.eq(t1)]
+        gate = Mux(lifted < 0, 0, Mux(above, three1 << 1, lifted))
+        m.d.sync += y.eq(Mux(act1 == Act.HARDSWISH, gate, three1))
+        with m.Switch(act1):
+            with m.Case(Act.HARDSWISH, Act.QUOTIENT):
+                m.d.sync += [x.eq(t1), z.eq(0)]
+            with m.Case(Act.RESIDUAL):
+                m.d.sync += [x.eq(centred), z.eq(t1)]
+            with m.Default():
+                m.d.sync += [x.eq(0), z.eq(t1)]
         product = Signal((x * y).shape(), reset_less=True)
         m.d.sync += product.eq(x * y)
         z3 = delayed(m, z, 1, "z")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from hw.compiler.compile import compile_network
-from hw.compiler.packets import PARAMS, WEIGHTS
+from hw.compiler.packets import PARAMS, RECORD, WEIGHTS
 from hw.compiler.program import Program
 from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.control.descriptor import SIZE, Act, Buffer, Opcode, unpack
 from quant.artifact import Artifact
 from quant.blank import blank_artifact
+from quant.contract import QUOTIENT_SHIFT
 from quant.layer import Residual
 from quant.networks.spec import spec
 from tests.support.networks import NetworkBuilder
@@ -70,6 +71,28 @@ def test_b1_on_the_board():
     assert sum(task.macs for task in program.tasks) == 519_214_592
     # The inter-layer pipeline and the attention pipeline are used.
     assert any(task.get("gated") for task in program.tasks) and any(task.opcode is Opcode.KTV for task in program.tasks)
+
+
+@pytest.mark.parametrize(("code_bits", "act", "out_shift"), [(4, Act.NONE, 0), (8, Act.QUOTIENT, QUOTIENT_SHIFT)])
+def test_the_layer_says_how_fine_divisors_are(code_bits: int, act: Act, out_shift: int):
+    program = built(0, 4, 4, lambda net: net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits), TOY)
+    divisors, quotients = ([task for task in program.tasks if task.opcode is kind] for kind in (Opcode.DIV, Opcode.QZ))
+    assert divisors and quotients
+    assert {task.get("act") for task in divisors + quotients} == {act.value}
+    assert {(task.get("out_shift"), task.get("use_code")) for task in quotients} == {(out_shift, 1)}
+
+
+def test_a_residual_has_a_multiplier_a_channel():
+    net = NetworkBuilder(1, 4, 4)
+    stem = net.stem(6)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
+    multipliers = net.layers[-1].arrays["three"].tolist()
+    tasks = [task for task in compile_network(net.artifact(), TOY).tasks if task.get("act") == Act.RESIDUAL.value]
+    assert tasks and len(set(multipliers)) > 1
+    for task in tasks:
+        words = [word for packet in task.packets if packet.kind in PARAMS.values() for row in packet.payload for word in row]
+        sent = [int(value) for word in words for value in word[: TOY.m * RECORD.itemsize].view(RECORD)["three"]]
+        assert [value for value in sent if value] == multipliers, task
 
 
 def test_products_are_those_of_the_layers():
@@ -272,7 +295,7 @@ REFUSED = {
     "depthwise with a residual": (
         4,
         4,
-        lambda net: replace_post(net, net.dw("dw", net.stem(4), act="none"), residual=Residual("stem.0", 3, 0)),
+        lambda net: replace_post(net, net.dw("dw", net.stem(4), act="none"), residual=Residual("stem.0", 0)),
         TOY,
         "layer dw: a residual of a dw layer cannot be mapped; only a 1x1 product without groups can have one",
     ),

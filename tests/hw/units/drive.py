@@ -41,3 +41,19 @@ def stream_through(
 
     simulate(dut, testbench)
     return results
+
+
+def settle(dut: wiring.Component, vectors: Sequence[Mapping[str, Any]], outputs: Sequence[str]) -> list[dict[str, Any]]:
+    """The outputs of a unit without registers for each vector."""
+    results: list[dict[str, Any]] = []
+
+    async def testbench(ctx: SimulatorContext) -> None:
+        for vector in vectors:
+            for name, value in vector.items():
+                ctx.set(getattr(dut, name), value)
+            results.append({name: plain(ctx.get(getattr(dut, name))) for name in outputs})
+
+    simulator = Simulator(dut)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return results

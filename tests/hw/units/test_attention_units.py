@@ -1,4 +1,4 @@
-"""Log2, row sums and the divisor buffer against the golden arithmetic."""
+"""Log2, row sums, the divisor buffer and what its codes mean, against the golden arithmetic."""
 
 import random
 
@@ -7,25 +7,58 @@ import pytest
 
 from hw.config import TOY, ZCU102
 from hw.units.divisor_buffer import DivisorBuffer
-from hw.units.log2 import DIVISOR_BITS, Log2
+from hw.units.divisor_code import RECIPROCAL_BITS, DivisorCode
+from hw.units.log2 import DIVISOR_BITS, FULL_CODE_BITS, Log2
 from hw.units.row_sum import RowSum
-from quant.contract import CODE_BITS
+from quant.contract import CODE_BITS, CODE_WIDTHS, QUOTIENT_SHIFT
 from sim.golden import arithmetic
-from tests.hw.units.drive import plain, simulate, stream_through
+from tests.hw.units.drive import plain, settle, simulate, stream_through
 
 NARROW = TOY.with_(name="narrow", divisor_rows=2)
 
 
-def test_log2():
+@pytest.mark.parametrize("code_bits", CODE_WIDTHS)
+def test_log2(code_bits):
     rng = random.Random(4)
     edges = {v for k in range(DIVISOR_BITS) for v in (1 << k, (1 << k) - 1, 3 << k >> 1, (3 << k >> 1) - 1)}
     anywhere = (rng.randrange(1 << rng.randrange(1, DIVISOR_BITS)) for _ in range(500))
-    divisors = [d for d in (*sorted(edges), *range(300), (1 << DIVISOR_BITS) - 1, *anywhere) if d < 1 << DIVISOR_BITS]
-    vectors = [{"d": d, "div_min": m} for d in divisors for m in (0, 5, rng.randrange(32), 31)]
+    fractions = ((16 + f << k) + rest for f in range(16) for k in range(DIVISOR_BITS - 4) for rest in (0, (1 << k) - 1))
+    divisors = [d for d in (*sorted(edges), *fractions, *range(300), (1 << DIVISOR_BITS) - 1, *anywhere) if d < 1 << DIVISOR_BITS]
+    fine = int(code_bits > CODE_BITS)
+    vectors = [{"d": d, "div_min": m, "fine": fine} for d in divisors for m in (0, 5, rng.randrange(32), 31)]
     got = [out["code"] for out in stream_through(Log2(), Log2.latency, vectors, ["code"])]
     field = {name: np.array([v[name] for v in vectors], dtype=np.int64) for name in ("d", "div_min")}
-    assert got == arithmetic.log2_code(field["d"], field["div_min"]).tolist()
-    assert set(got) == set(range(1 << CODE_BITS))
+    assert got == arithmetic.log2_code(field["d"], field["div_min"], code_bits).tolist()
+    assert set(got) == set(range(1 << code_bits))
+
+
+def test_log2_of_both_kinds_in_turn():
+    """The mode belongs to its divisor: each result is of the kind that was asked for with it."""
+    rng = random.Random(7)
+    vectors = [{"d": rng.randrange(1 << rng.randrange(1, 20)), "div_min": 3, "fine": rng.randrange(2)} for _ in range(200)]
+    got = [out["code"] for out in stream_through(Log2(), Log2.latency, vectors, ["code"])]
+    widths = [CODE_WIDTHS[v["fine"]] for v in vectors]
+    assert got == [int(arithmetic.log2_code(np.int64(v["d"]), 3, bits)) for v, bits in zip(vectors, widths, strict=True)]
+
+
+def test_what_a_code_means_to_a_quotient():
+    """Both steps of section 7 with the unit's shift and reciprocal are the golden quotient, for every code of either width."""
+    vectors = [
+        {"code": code, "used": 1, "fine": int(bits > CODE_BITS)} for bits in CODE_WIDTHS for code in range(1 << bits)
+    ]
+    unused = [{"code": 0xFF, "used": 0, "fine": fine} for fine in (0, 1)]
+    got = settle(DivisorCode(), vectors + unused, ["shift", "reciprocal"])
+    assert [out["shift"] for out in got[-2:]] == [0, 0]
+    rng = np.random.default_rng(8)
+    numerator = rng.integers(-(1 << 20), 1 << 20, (1, 2, 1, 50))
+    mult, shift = rng.integers(20_000, 1 << 16, 2), np.array([5, 11])
+    for vector, out in zip(vectors, got[:-2], strict=True):
+        bits = CODE_WIDTHS[vector["fine"]]
+        code = np.full((1, 2, 1, 50), vector["code"], np.uint8)
+        t = arithmetic.sat(arithmetic.rs(numerator * mult[:, None, None], shift[:, None, None] + out["shift"]), 16)
+        q = arithmetic.sat(arithmetic.rs(t * out["reciprocal"], QUOTIENT_SHIFT) if vector["fine"] else t, 8)
+        assert (q == arithmetic.quotient(numerator, code, mult, shift, bits)).all(), vector
+    assert max(out["reciprocal"] for out in got).bit_length() == RECIPROCAL_BITS
 
 
 @pytest.mark.parametrize("config", [TOY, ZCU102], ids=lambda c: c.name)
@@ -62,7 +95,7 @@ def test_divisor_buffer(config):
     rng = random.Random(6)
     dut = DivisorBuffer(config)
     lanes, depth = config.l, config.divisor_rows
-    codes = [[rng.randrange(16) for _ in range(lanes)] for _ in range(depth)]
+    codes = [[rng.randrange(1 << FULL_CODE_BITS) for _ in range(lanes)] for _ in range(depth)]
 
     async def testbench(ctx):
         rows = list(range(depth))
@@ -74,7 +107,7 @@ def test_divisor_buffer(config):
             await ctx.tick()
         # Without its strobe a write does nothing.
         ctx.set(dut.write_valid, 0)
-        ctx.set(dut.write_codes, [(code + 1) % 16 for code in codes[rows[-1]]])
+        ctx.set(dut.write_codes, [(code + 1) % (1 << FULL_CODE_BITS) for code in codes[rows[-1]]])
         # The row written last is asked for first, in the very next cycle.
         every = lanes.bit_length() - 1
         requests = [(rows[-1], 0, every)]

@@ -9,7 +9,7 @@ from hw.control.descriptor import Act
 from hw.units.requantizer import Requantizer
 from hw.units.rounding import RoundingShift
 from hw.units.second_step import SecondStep
-from quant.contract import ACC_BITS, MULT_BITS, OUT_SHIFT_MAX, PRE_BITS, RES_MULT_BITS, SHIFT_MAX, THREE_BITS, ZERO_BITS
+from quant.contract import ACC_BITS, MULT_BITS, OUT_SHIFT_MAX, PRE_BITS, SHIFT_MAX, THREE_BITS, ZERO_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import stream_through
 
@@ -68,8 +68,8 @@ def test_requantizer_agrees_with_post_process_on_logits():
 
 def second_step_vectors(rng):
     zero_limit, three_max = 1 << (ZERO_BITS - 1), (1 << THREE_BITS) - 1
-    common = {"r": 0, "res_mult": 0, "res_zero": 0}
-    for act in (Act.NONE, Act.HARDSWISH):
+    common = {"r": 0, "res_zero": 0}
+    for act in (Act.NONE, Act.HARDSWISH, Act.QUOTIENT):
         for t in (-PRE, PRE - 1, 0, 1, -1, three_max, -three_max, three_max + 1):
             for three in (0, 1, three_max):
                 for shift in (0, 1, 8, 15, 16, OUT_SHIFT_MAX):
@@ -77,28 +77,30 @@ def second_step_vectors(rng):
                         yield {**common, "t": t, "three": three, "zero": zero, "act": act, "out_shift": shift}
     for r in (-128, 127, 0):
         for res_zero in (-128, 127):
-            for res_mult in (0, 1, (1 << RES_MULT_BITS) - 1):
+            for three in (0, 1, three_max):
                 for t in (-PRE, PRE - 1, 0):
                     for shift in (0, 15, OUT_SHIFT_MAX):
-                        layer = {"act": Act.RESIDUAL, "out_shift": shift, "res_mult": res_mult, "res_zero": res_zero}
-                        yield {"t": t, "three": 5, "zero": -3, "r": r, **layer}
+                        layer = {"act": Act.RESIDUAL, "out_shift": shift, "res_zero": res_zero}
+                        yield {"t": t, "three": three, "zero": -3, "r": r, **layer}
     for _ in range(3000):
         yield {
             "t": rng.randrange(-PRE, PRE), "three": rng.randrange(1 << rng.randrange(1, THREE_BITS + 1)),
             "zero": rng.randrange(-zero_limit, zero_limit), "r": rng.randrange(-128, 128), "act": rng.choice(list(Act)),
-            "out_shift": rng.randrange(OUT_SHIFT_MAX + 1), "res_mult": rng.randrange(1 << RES_MULT_BITS),
-            "res_zero": rng.randrange(-128, 128),
+            "out_shift": rng.randrange(OUT_SHIFT_MAX + 1), "res_zero": rng.randrange(-128, 128),
         }
 
 
 def expected_second_step(v):
     t, three = np.int64(v["t"]), np.int64(v["three"])
-    if v["act"] is Act.HARDSWISH:
-        value = t * arithmetic.hardswish_gate(t, three)
-    elif v["act"] is Act.RESIDUAL:
-        value = t + (np.int64(v["r"]) - v["res_zero"]) * v["res_mult"]
-    else:
-        value = t
+    match v["act"]:
+        case Act.HARDSWISH:
+            value = t * arithmetic.hardswish_gate(t, three)
+        case Act.RESIDUAL:
+            value = t + (np.int64(v["r"]) - v["res_zero"]) * three
+        case Act.QUOTIENT:
+            value = t * three
+        case _:
+            value = t
     return int(arithmetic.sat(arithmetic.rs(value, v["out_shift"]) + v["zero"], 8))
 
 

@@ -12,13 +12,15 @@ from hw.control.descriptor import Act, Buffer, Opcode
 from hw.interfaces import PIXEL_BITS, POST_TASK, SHARED
 from hw.units.post_processor import PostProcessor
 from hw.units.post_schedule import Schedule
-from quant.contract import ACC_BITS
+from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, simulate
 
 EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8)
 PARAM_LATENCY = 2
 MAT, RMAC = "mat", "rmac"
+#: What a layer's own second step may be.
+LAYER_ACTS = (Act.NONE, Act.HARDSWISH, Act.RESIDUAL)
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Workload:
         return int(self.rng.integers(low, high))
 
     def task(self, **fixed):
-        act = fixed.pop("act", Act(self.integer(0, 3)))
+        act = fixed.pop("act", LAYER_ACTS[self.integer(0, 3)])
         split = self.integer(0, self.full_split + 1)
         return {
             "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
@@ -52,7 +54,7 @@ class Workload:
             "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act,
             "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
-            "res_mult": self.integer(0, 1 << 9), "res_zero": self.integer(-128, 128),
+            "res_zero": self.integer(-128, 128),
             "use_code": 0, "logits": 0, **fixed,
         }
 
@@ -82,11 +84,12 @@ class Workload:
             })
         return phase
 
-    def division(self, count):
+    def division(self, count, code_bits):
         """DIV of some rows of the divisor buffer, head by head, then QZ of the pixels in them."""
+        act, shift = (Act.QUOTIENT, QUOTIENT_SHIFT) if code_bits > CODE_BITS else (Act.NONE, 0)
         words = 2 * self.lanes
         rows = self.integer(1, self.config.divisor_rows // words + 1)
-        divide = self.phase(count, rows=2, opcode=Opcode.DIV, dst=Buffer.DIV, act=Act.NONE, lp=self.full_split, dst_rows=rows)
+        divide = self.phase(count, rows=2, opcode=Opcode.DIV, dst=Buffer.DIV, act=act, lp=self.full_split, dst_rows=rows)
         for row in divide.params:
             # The smallest exponent is the head's: its word's channels are alike, and all but the shift count for nothing.
             row[:] = [[channel | {"shift": shift} for channel in word] for word in row for shift in [self.integer(0, 8)]]
@@ -97,7 +100,8 @@ class Workload:
             if self.integer(0, 4) == 0:
                 result["acc"][0, 0] = 0
             places += [(result["entry"], px) for px in range(result["px"], result["px"] + self.lanes)]
-        quotient = self.phase(2 * count, rows=2, opcode=Opcode.QZ, act=Act.NONE, dst=Buffer.D, use_code=1, dst_rows=rows)
+        layer = {"act": act, "out_shift": shift, "use_code": 1}
+        quotient = self.phase(2 * count, rows=2, opcode=Opcode.QZ, dst=Buffer.D, dst_rows=rows, **layer)
         for result in quotient.results:
             entry, px = places[self.integer(0, len(places))]
             result |= {"entry": entry, "px": px >> quotient.task["lp"] << quotient.task["lp"]}
@@ -145,16 +149,19 @@ class Model:
         acc = result["acc"].reshape(1, -1)
         act = {Act.HARDSWISH: "hardswish"}.get(task["act"], "none")
         codes = [self.codes.get(self.place(task, result) + i % (1 << split), 0) if task["use_code"] else 0 for i in range(lanes)]
+        fine = task["act"] is Act.QUOTIENT
         code = np.repeat(np.array(codes), size)[None]
-        residual = constants = None
+        gate = np.array(RECIPROCALS)[code & (1 << FRACTION_BITS) - 1] if fine and task["use_code"] else None
+        code = code >> FRACTION_BITS if fine else code
+        residual = res_zero = None
         if task["act"] is Act.RESIDUAL:
             spread = lanes.bit_length() - 1 - split
             tensor = (task["res_src"].value, task["res_base"], task["dst_rows"], task["res_skew"])
             residual = self.residual(*tensor, spread, result["px"], result["cg"]).reshape(1, -1)
-            constants = arithmetic.Residual(task["res_mult"], task["res_zero"])
+            res_zero = task["res_zero"]
         t = arithmetic.post_process(acc, arithmetic.PostParameters(**columns, logits=True), code=code).reshape(lanes, size)
-        post = arithmetic.PostParameters(**columns, act=act, out_shift=task["out_shift"], residual=constants)
-        q = arithmetic.post_process(acc, post, residual=residual, code=code).reshape(lanes, size)
+        post = arithmetic.PostParameters(**columns, act=act, out_shift=task["out_shift"], res_zero=res_zero)
+        q = arithmetic.post_process(acc, post, residual=residual, code=code, gate=gate).reshape(lanes, size)
         dst = task["dst"]
         ordinary = dst not in (Buffer.Z, Buffer.DIV)
         mask = result["mask"]
@@ -162,9 +169,9 @@ class Model:
             mask &= sum((result["cg"] + (i >> split) < task["dst_cg_end"]) << i for i in range(lanes))
         words = wide = t if task["logits"] else q
         if dst is Buffer.DIV:
-            words = np.zeros_like(q)
+            words = np.zeros(q.shape, np.int64)
             smallest = np.array([slot[0]["shift"] for slot in self.params(phase, result)])
-            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], smallest)
+            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], smallest, CODE_WIDTHS[fine])
             self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
             "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
@@ -282,7 +289,9 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                 seen["cut"] += expected["trace_mask"] != result["mask"]
                 seen["second"] += expected["write2.valid"]
                 first = model.place(phase.task, result)
-                seen["code"] += phase.task["use_code"] and any(model.codes.get(first + i) for i in range(1 << phase.task["lp"]))
+                codes = [model.codes.get(first + i, 0) for i in range(1 << phase.task["lp"])] if phase.task["use_code"] else []
+                seen["code"] += any(codes)
+                seen["fraction"] += phase.task["act"] is Act.QUOTIENT and any(code % (1 << FRACTION_BITS) for code in codes)
                 seen["word"] += phase.task["opcode"] in SHARED and result["entry"] % config.l > 0
                 seen["head"] += phase.task["use_code"] and result["entry"] > 0
                 seen["z row"] += phase.task["dst"] is Buffer.Z and phase.task["z_row"] > 0
@@ -340,10 +349,11 @@ def workloads(config, count, seed):
     """Every kind of task on both engines."""
     work = Workload(config, seed)
     buffers = [Buffer.X, Buffer.Y, Buffer.D, Buffer.H]
-    mat = [work.phase(count, opcode=Opcode.PW, dst=dst, act=act) for dst in buffers[:2] for act in Act]
+    mat = [work.phase(count, opcode=Opcode.PW, dst=dst, act=act) for dst in buffers[:2] for act in LAYER_ACTS]
     mat += [work.phase(count, opcode=Opcode.PW, dst=Buffer.O, act=Act.NONE, logits=logits) for logits in (0, 1)]
-    mat += [*work.division(count), *work.division(count)]
-    rmac = [work.phase(count, opcode=Opcode.DW, dst=dst, act=act) for dst in buffers[2:] for act in Act]
+    # What lies in the divisor buffer may come from a layer with the other width.
+    mat += [phase for bits in (*CODE_WIDTHS, *CODE_WIDTHS) for phase in work.division(count, bits)]
+    rmac = [work.phase(count, opcode=Opcode.DW, dst=dst, act=act) for dst in buffers[2:] for act in LAYER_ACTS]
     rmac += [work.attention(count), work.attention(count), work.phase(count, opcode=Opcode.POOL, dst=Buffer.D, act=Act.NONE)]
     work.rng.shuffle(rmac)
     return mat, rmac
@@ -356,9 +366,11 @@ def test_every_kind_of_task_with_two_competing_engines(read, write):
     assert seen["contention"] > 100 and seen["idle"] > 50
     assert seen["spread"] > 20 and seen["word"] > 50 and seen["head"] > 10 and seen["z row"] > 10
     assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
+    assert seen["fraction"] > 20
     for dst in (Buffer.X, Buffer.Y, Buffer.D, Buffer.H):
-        assert all(seen[dst, act] > 10 for act in Act)
+        assert all(seen[dst, act] > 10 for act in LAYER_ACTS)
     assert all(seen[dst, Act.NONE] > 10 for dst in (Buffer.O, Buffer.Z, Buffer.DIV))
+    assert all(seen[dst, Act.QUOTIENT] > 10 for dst in (Buffer.D, Buffer.DIV))
 
 
 def test_eight_channels_and_eight_blocks():

@@ -1,0 +1,50 @@
+"""What the code of a divisor means to a quotient: a shift and a reciprocal (integer contract, section 7)."""
+
+from amaranth import Array, Module, Mux
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.units.log2 import FULL_CODE_BITS
+from quant.contract import CODE_BITS, FRACTION_BITS, RECIPROCALS
+
+#: Bits of a reciprocal.
+RECIPROCAL_BITS = max(RECIPROCALS).bit_length()
+
+
+class DivisorCode(wiring.Component):
+    """Splits a code: ``shift`` is its whole part and ``reciprocal`` what its fraction ``f`` stands for, ``R[f]``.
+
+    Combinational: sixteen constants, no memory.
+
+    Members
+    -------
+    code : In(FULL_CODE_BITS)
+        The code.
+    used : In(1), fine : In(1)
+        Whether the result is a quotient at all, without which ``shift`` is 0, and whether its code has a fraction.
+    shift : Out(CODE_BITS)
+        What the first step adds to its shift.
+    reciprocal : Out(RECIPROCAL_BITS)
+        What the second step multiplies by; of no meaning for a code without a fraction.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "code": In(FULL_CODE_BITS),
+                "used": In(1),
+                "fine": In(1),
+                "shift": Out(CODE_BITS),
+                "reciprocal": Out(RECIPROCAL_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Selections alone."""
+        m = Module()
+        whole = Mux(self.fine, self.code[FRACTION_BITS:], self.code[:CODE_BITS])
+        m.d.comb += [
+            self.shift.eq(Mux(self.used, whole, 0)),
+            self.reciprocal.eq(Array(RECIPROCALS)[self.code[:FRACTION_BITS]]),
+        ]
+        return m
