@@ -11,8 +11,8 @@ from triovit.output import plain
 if TYPE_CHECKING:
     from quant.artifact import Artifact
 
-#: The report's data in a run's directory.
-DATA = "report.json"
+#: The report's data in a run's directory, and those that `triovit errors` leaves.
+DATA, ERRORS = "report.json", "errors.json"
 
 
 class Simulation(Protocol):
@@ -57,7 +57,6 @@ class Simulation(Protocol):
 
 def report_data(artifact: "Artifact", simulation: Simulation, int_accuracy: float | None) -> ReportData:
     """The data of the report about a simulation of ``artifact``."""
-    remedies = artifact.calibration.get("remedies", {})
     return ReportData(
         network=artifact.network["name"],
         config=simulation.config,
@@ -67,14 +66,19 @@ def report_data(artifact: "Artifact", simulation: Simulation, int_accuracy: floa
         int_accuracy=int_accuracy,
         layers=simulation.layers,
         timeline=simulation.timeline,
-        ranges=tuple(
-            RangeRow(
-                name,
-                Bounds(tuple(seen["low_before"]), tuple(seen["high_before"])),
-                Bounds(tuple(seen["low_after"]), tuple(seen["high_after"])),
-            )
-            for name, seen in remedies.items()
-        ),
+        ranges=ranges(artifact),
+    )
+
+
+def ranges(artifact: "Artifact") -> tuple[RangeRow, ...]:
+    """The channels' ranges that the artifact tells of: at the inputs of DWConvs and of the PWConvs behind them."""
+    return tuple(
+        RangeRow(
+            name,
+            Bounds(tuple(seen["low_before"]), tuple(seen["high_before"])),
+            Bounds(tuple(seen["low_after"]), tuple(seen["high_after"])),
+        )
+        for name, seen in artifact.calibration.get("remedies", {}).items()
     )
 
 

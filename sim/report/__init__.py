@@ -1,6 +1,20 @@
-"""The report of a simulation: one HTML page that needs nothing else."""
+"""The report of a simulation and of a quantization: one HTML page that needs nothing else."""
 
 from sim.report.data import Bounds, Event, LayerRow, RangeRow, ReportData, read_report
 from sim.report.page import write_report
+from sim.report.quantization import DivisorRow, EffectRow, ErrorRow, QuantizationData, read_quantization
 
-__all__ = ["Bounds", "Event", "LayerRow", "RangeRow", "ReportData", "read_report", "write_report"]
+__all__ = [
+    "Bounds",
+    "DivisorRow",
+    "EffectRow",
+    "ErrorRow",
+    "Event",
+    "LayerRow",
+    "QuantizationData",
+    "RangeRow",
+    "ReportData",
+    "read_quantization",
+    "read_report",
+    "write_report",
+]

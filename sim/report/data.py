@@ -11,21 +11,13 @@ The file is one JSON object; its fields are those of :class:`ReportData`, its ne
 Fields that are not listed are ignored.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from triovit.errors import UserError
+from sim.report.fields import Fields, read_fields
 
 _REMEDY = "simulate the network again"
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
-
-
-def _drawable(value: float) -> bool:
-    """Neither infinite, nor no number, nor a whole number beyond what a float holds."""
-    return -1e300 < value < 1e300
 
 
 @dataclass(frozen=True)
@@ -96,58 +88,6 @@ class ReportData:
         return max((event.end for event in self.timeline), default=0)
 
 
-class _Fields:
-    """The fields of a JSON object, each with the type that it must have."""
-
-    def __init__(self, value: object, where: str) -> None:
-        if not isinstance(value, dict):
-            raise UserError(f"{where} is not an object; {_REMEDY}")
-        self._value: dict[str, Any] = value
-        self.where = where
-
-    def fail(self, name: str, problem: str) -> UserError:
-        return UserError(f"{self.where}: field {name} {problem}; {_REMEDY}")
-
-    def get(self, name: str, kind: type) -> Any:
-        """The field; a whole number passes for a float."""
-        if name not in self._value:
-            raise self.fail(name, "is missing")
-        value = self._value[name]
-        accepted = type(value) is kind or (kind is float and type(value) is int)
-        if not accepted or (kind is float and not _drawable(value)):
-            raise self.fail(name, f"must be {_WORDS[kind]}")
-        return value
-
-    def count(self, name: str) -> int:
-        """A whole number that is not negative."""
-        value: int = self.get(name, int)
-        if value < 0:
-            raise self.fail(name, f"is {value}, and must not be negative")
-        return value
-
-    def optional(self, name: str, kind: type) -> Any:
-        """The field, or None where it is null."""
-        return None if name in self._value and self._value[name] is None else self.get(name, kind)
-
-    def share(self, name: str) -> float | None:
-        """A number in [0, 1], or None."""
-        value: float | None = self.optional(name, float)
-        if value is not None and not 0 <= value <= 1:
-            raise self.fail(name, f"is {value}, and must lie in 0..1")
-        return value
-
-    def objects(self, name: str) -> "list[_Fields]":
-        """A list of objects."""
-        return [_Fields(entry, f"{self.where}: {name}[{index}]") for index, entry in enumerate(self.get(name, list))]
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """A list of finite numbers."""
-        values = self.get(name, list)
-        if not all(type(value) in (int, float) and _drawable(value) for value in values):
-            raise self.fail(name, "must be a list of numbers")
-        return tuple(map(float, values))
-
-
 def read_report(path: str | os.PathLike[str]) -> ReportData:
     """Read and check ``report.json``.
 
@@ -156,16 +96,7 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
     UserError
         The file is missing or no JSON, or a field is missing or wrong; the message names the field.
     """
-    path = Path(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; {_REMEDY}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is no readable JSON ({error}); {_REMEDY}") from error
-    fields = _Fields(value, str(path))
+    fields = read_fields(Path(path), _REMEDY)
     return ReportData(
         network=fields.get("network", str),
         config=fields.get("config", str),
@@ -175,11 +106,11 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
         int_accuracy=fields.share("int_accuracy"),
         layers=tuple(map(_layer, fields.objects("layers"))),
         timeline=tuple(map(_event, fields.objects("timeline"))),
-        ranges=tuple(map(_range, fields.objects("ranges"))),
+        ranges=tuple(map(range_row, fields.objects("ranges"))),
     )
 
 
-def _layer(fields: _Fields) -> LayerRow:
+def _layer(fields: Fields) -> LayerRow:
     return LayerRow(
         name=fields.get("name", str),
         kind=fields.get("kind", str),
@@ -191,22 +122,23 @@ def _layer(fields: _Fields) -> LayerRow:
     )
 
 
-def _event(fields: _Fields) -> Event:
+def _event(fields: Fields) -> Event:
     event = Event(fields.get("engine", str), fields.get("layer", str), fields.count("start"), fields.count("end"))
     if event.end < event.start:
         raise fields.fail("end", f"is {event.end}, before the start {event.start}")
     return event
 
 
-def _range(fields: _Fields) -> RangeRow:
-    before, after = (_bounds(_Fields(fields.get(side, dict), f"{fields.where}.{side}")) for side in ("before", "after"))
+def range_row(fields: Fields) -> RangeRow:
+    """The ranges that an object holds."""
+    before, after = (_bounds(fields.object(side)) for side in ("before", "after"))
     row = RangeRow(fields.get("layer", str), before, after)
     if len(row.before.min) != len(row.after.min):
         raise fields.fail("after", f"has {len(row.after.min)} channels, and before has {len(row.before.min)}")
     return row
 
 
-def _bounds(fields: _Fields) -> Bounds:
+def _bounds(fields: Fields) -> Bounds:
     bounds = Bounds(fields.numbers("min"), fields.numbers("max"))
     if not bounds.min or len(bounds.min) != len(bounds.max):
         raise fields.fail("max", f"has {len(bounds.max)} channels, and min has {len(bounds.min)}; every channel needs both")

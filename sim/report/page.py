@@ -6,13 +6,15 @@ from typing import Any
 
 from sim.report.charts import KINDS, range_panels, timeline
 from sim.report.data import LayerRow, ReportData
-from triovit.errors import UserError
+from sim.report.quantization import QuantizationData
+from sim.report.quantization_charts import divisor_bars, error_chart
+from triovit.errors import InternalError, UserError
 from triovit.files import write_text
 
 #: The page's name in its directory.
 PAGE = "report.html"
 _NOTHING = "\N{EN DASH}"
-_TEMPLATE = Path(__file__).with_name("page.html.j2")
+_TEMPLATES, _TEMPLATE = Path(__file__).parent, "page.html.j2"
 
 
 def percent(share: float | None) -> str:
@@ -20,25 +22,49 @@ def percent(share: float | None) -> str:
     return _NOTHING if share is None else f"{100 * share:.2f}%"
 
 
+def decibels(value: float | None) -> str:
+    """A ratio in dB, or a dash."""
+    return _NOTHING if value is None else f"{value:.1f}"
+
+
 def deviation(layer: LayerRow) -> str:
     """Measured against foretold cycles, in percent of the foretold."""
     return f"{100 * (layer.cycles / layer.predicted - 1):+.1f}%" if layer.predicted else _NOTHING
 
 
-def _render(data: ReportData) -> str:
+def _render(data: ReportData | None, quantization: QuantizationData | None) -> str:
     try:
         import jinja2
     except ModuleNotFoundError as error:
         raise UserError("the report needs the package jinja2; install it with: pip install 'triovit[sim]'") from error
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, deviation=deviation)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, deviation=deviation, decibels=decibels)
+    shown = data or quantization
+    if shown is None:
+        raise InternalError("a report needs a simulation or a quantization")
+    values: dict[str, Any] = {
+        "title": f"{data.network} on {data.config}" if data else shown.network,
+        "data": data,
+        "quantization": quantization,
+        "ranges": [(row.layer, len(row.before.min), range_panels(row)) for row in shown.ranges],
+        **(_simulation(data) if data else {"timeline": None}),
+        **(_quantization(quantization) if quantization else {}),
+    }
+    return environment.get_template(_TEMPLATE).render(values)
+
+
+def _simulation(data: ReportData) -> dict[str, Any]:
     predicted = [layer.predicted for layer in data.layers if layer.predicted is not None]
     chart = timeline(data) if data.timeline else None
-    values: dict[str, Any] = {
-        "data": data,
+    return {
         "timeline": chart,
         "kinds": [kind for kind in KINDS if chart and kind in {bar.kind for bar in chart.bars}],
-        "ranges": [(row.layer, len(row.before.min), range_panels(row)) for row in data.ranges],
         "totals": LayerRow(
             name="all layers",
             kind="",
@@ -49,11 +75,19 @@ def _render(data: ReportData) -> str:
             utilization=None,
         ),
     }
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(values)
 
 
-def write_report(directory: str | os.PathLike[str], data: ReportData) -> Path:
-    """Write ``report.html`` into ``directory``, whole or not at all, and return its path.
+def _quantization(quantization: QuantizationData) -> dict[str, Any]:
+    return {
+        "error_chart": error_chart(quantization.errors) if quantization.errors else None,
+        "divisors": [(row.layer, divisor_bars(row)) for row in quantization.divisors],
+    }
+
+
+def write_report(
+    directory: str | os.PathLike[str], data: ReportData | None, quantization: QuantizationData | None = None
+) -> Path:
+    """Write ``report.html`` about a simulation, a quantization or both into ``directory``, whole or not at all; return its path.
 
     The page is one file: styles and drawings are inside, nothing is fetched. The same data give the same bytes.
 
@@ -63,5 +97,5 @@ def write_report(directory: str | os.PathLike[str], data: ReportData) -> Path:
         The file cannot be written, or jinja2 is missing.
     """
     path = Path(directory) / PAGE
-    write_text(path, _render(data))
+    write_text(path, _render(data, quantization))
     return path

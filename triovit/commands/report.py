@@ -11,12 +11,15 @@ from triovit.output import emit, facts, json_option
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @json_option
 def command(directory: Path, as_json: str | None) -> None:
-    """Write report.html about the run in DIR, which `triovit demo` or `triovit simulate -o DIR` left there.
+    """Write report.html about what `triovit demo`, `triovit simulate -o DIR` or `triovit errors -o DIR` left in DIR.
 
-    It shows accuracy, cycles and utilization of every layer, which engine was busy when, and the activations' ranges.
+    It shows accuracy, cycles and utilization of every layer, which engine was busy when, the activations' ranges, and after
+    `triovit errors` the error of every layer and the divisors of attention.
     """
-    from sim.report import read_report, write_report
-    from triovit.run_report import DATA
+    from sim.report import read_quantization, read_report, write_report
+    from triovit.run_report import DATA, ERRORS
 
-    page = write_report(directory, read_report(directory / DATA))
+    quantization = read_quantization(directory / ERRORS) if (directory / ERRORS).exists() else None
+    run = read_report(directory / DATA) if quantization is None or (directory / DATA).exists() else None
+    page = write_report(directory, run, quantization)
     emit({"report": page}, as_json, lambda: facts({"report": page}))
