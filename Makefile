@@ -11,7 +11,7 @@ export CUDA PYTHON
 # The simulator has makefiles of its own, to which nothing said here applies.
 unexport MAKEFLAGS MAKELEVEL
 
-.PHONY: help setup peers demo test test-full bench lint clean
+.PHONY: help setup peers demo test test-full bench bench-quant lint clean
 
 help:
 	@echo "make setup      .venv with the pinned packages; redone when the pins change"
@@ -20,6 +20,8 @@ help:
 	@echo "make test       the tests (under 20 minutes on 2 cores)"
 	@echo "make test-full  the tests that take longer, too"
 	@echo "make bench      predicted and measured cycles of the built-in network, layer by layer"
+	@echo "make bench-quant  accuracy, speed and memory of this quantizer and of others, into docs/results.md; once stopped,"
+	@echo "                it goes on where it was; ONLY='ablation/b0/*' measures a part"
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      removes what the others built, but not .venv"
 
@@ -44,6 +46,12 @@ test-full: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/triovit demo --images 1 -o build/bench
+
+# Without the others' environment their rows say why, with the last line of its log.
+bench-quant: $(STAMP)
+	@mkdir -p build/bench-quant
+	@$(MAKE) --no-print-directory peers >build/bench-quant/peers.log 2>&1 || { tail -n 1 build/bench-quant/peers.log >&2; }
+	$(BIN)/python -m triovit.bench $(if $(ONLY),--only '$(ONLY)')
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
