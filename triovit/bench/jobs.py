@@ -6,6 +6,7 @@ memory.
 
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -33,8 +34,11 @@ def quantize(
     resolution: tuple[int, int],
     settings: dict[str, Any],
     artifact: str,
+    state: str,
 ) -> dict[str, Any]:
     """Quantize a checkpoint with ``count`` pictures and write the artifact; times are the quantizer's alone.
+
+    A reconstruction keeps its blocks in ``state``. One that went on from there has no times, for they are not those of the whole.
 
     Raises
     ------
@@ -48,10 +52,15 @@ def quantize(
 
     network = load(checkpoint, resolution)
     given = pictures.calibration(calibration, resolution, count, progress, task=network.spec.task)
+    place = Path(state) if settings["reconstruction"] else None
+    resumed = place is not None and place.exists()
     watch = _Watch()
-    made = quantized(network, given, Options(**settings), progress=progress)
-    result = {"pictures": len(given), **watch.read()}
+    made = quantized(network, given, Options(**settings), state=place, progress=progress)
+    times = {name: None if resumed else value for name, value in watch.read().items()}
+    result = {"pictures": len(given), **times}
     made.save(artifact)
+    if place is not None:
+        shutil.rmtree(place)
     return {**result, "sha256": json.loads((Path(artifact) / MANIFEST).read_text(encoding="utf-8"))["sha256"]}
 
 

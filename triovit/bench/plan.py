@@ -98,8 +98,3 @@ def complete(settings: Settings) -> Settings:
         An impossible value.
     """
     return asdict(Options(**settings))
-
-
-def reconstructs() -> bool:
-    """Whether this version of the quantizer has reconstruction."""
-    return any(field.name == "reconstruction" for field in fields(Options))

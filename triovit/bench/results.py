@@ -130,15 +130,17 @@ def _speed(summary: dict[str, Any]) -> str:
         "Speed and memory",
         f"{_BENCH} --only 'accuracy/*' --only 'speed/*'",
         f"On {summary['cores']} cores. CPU seconds count every core: where they are fewer than the seconds by the clock, other "
-        "programs had the cores. Memory is the most that the process held, of `evaluate` with the float network's.",
+        "programs had the cores. Pictures a second are the golden model's as `evaluate` gives them. Memory is the most that the "
+        "process held, that of `evaluate` with the float network's.",
         {
-            "quantize": lambda row: summary["networks"][row["network"]],
+            "network": lambda row: summary["networks"][row["network"]],
             "size": _text("size"),
             "rounding": _text("rounding"),
-            "seconds": _inner("quantize", _number("seconds", 0)),
-            "CPU seconds": _inner("quantize", _number("cpu_seconds", 0)),
-            "memory to quantize, MB": _inner("quantize", _megabytes),
-            "memory to evaluate, MB": _megabytes,
+            "quantize, s": _inner("quantize", _number("seconds", 0)),
+            "CPU s": _inner("quantize", _number("cpu_seconds", 0)),
+            "memory, MB": _inner("quantize", _megabytes),
+            "evaluate, pictures/s": _number("images_per_second", 1),
+            "its memory, MB": _megabytes,
         },
         summary["accuracy"],
         3,

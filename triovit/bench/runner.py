@@ -61,6 +61,7 @@ class Runner:
             "resolution": resolution,
             "settings": settings,
             "artifact": str(place),
+            "state": str(self.directory / "unfinished" / name),
         }
         found = self._job("quantize", depends, arguments, there=place)
         return found if "sha256" not in found else {**found, "artifact": str(place)}

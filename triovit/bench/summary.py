@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from triovit.bench import plan
 from triovit.bench.peers.tools import TOOLS
@@ -81,10 +80,7 @@ def _about(network: plan.Network, resolution: tuple[int, int] | None = None, **m
 
 
 def _quantized(runner: Runner, network: plan.Network, resolution: tuple[int, int], settings: Result) -> Result:
-    if settings.get("reconstruction") and not plan.reconstructs():
-        return {"missing": "this version has no reconstruction"}
-    complete = plan.complete(settings)
-    return runner.quantize(network.checkpoint, network.calibration, plan.CALIBRATION, resolution, complete)
+    return runner.quantize(network.checkpoint, network.calibration, plan.CALIBRATION, resolution, plan.complete(settings))
 
 
 def _scored(network: plan.Network, resolution: tuple[int, int], settings: Result) -> Callable[[Runner], Result]:
@@ -110,11 +106,3 @@ def _peer(tool: str, network: plan.Network, inputs: tuple[str, ...]) -> Callable
 def _family(name: str) -> Callable[[Runner], Result]:
     calibration = plan.NETWORKS[-1].calibration
     return lambda runner: runner.family(name, plan.FAMILY_RESOLUTION, calibration)
-
-
-def row(rows: list[dict[str, Any]], **about: str) -> Result:
-    """The row of these names and values; what is missing where there is none."""
-    for one in rows:
-        if all(one.get(name) == value for name, value in about.items()):
-            return one
-    return {**about, "missing": "not measured"}

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,17 @@ def _quantize(taking: Runner, count: int = 8) -> dict[str, Any]:
     return taking.quantize("models/digits.safetensors", "calib", count, SIZE, SETTINGS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """The project's sources stay as they are while the tests run, whoever edits them."""
+    read = store._sources
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_sources", lambda root, names: "frozen" if root == ROOT else read(root, names))
+        yield
+
+
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory, shared: Path, frozen: None) -> Path:
     """A directory in which the network has been quantized, scored and timed."""
     place = tmp_path_factory.mktemp("bench")
     taking = Runner(place, shared, measuring=True)
@@ -82,6 +91,19 @@ def test_what_was_measured_is_kept(directory: Path, shared: Path) -> None:
     assert min(scores["float_score"], scores["int_score"], scores["agreement"]) > 0.8
     times = taking.speed(quantized, "calib", 4)
     assert min(times["golden_images_per_second"], times["float_images_per_second"]) > 0
+
+
+def test_reconstruction_leaves_no_blocks_and_a_resumed_one_has_no_times(tmp_path: Path, shared: Path) -> None:
+    settings = {**SETTINGS, "reconstruction": True, "iterations": 2}
+    words = ("models/digits.safetensors", "calib", 8, SIZE, settings)
+    whole = Runner(tmp_path / "whole", shared, measuring=True).quantize(*words)
+    assert whole["seconds"] > 0
+    assert not list((tmp_path / "whole" / "unfinished").iterdir())
+    place = tmp_path / "resumed" / "unfinished" / Path(whole["artifact"]).name
+    place.mkdir(parents=True)
+    resumed = Runner(tmp_path / "resumed", shared, measuring=True).quantize(*words)
+    assert (resumed["seconds"], resumed["cpu_seconds"]) == (None, None)
+    assert resumed["sha256"] == whole["sha256"]
 
 
 @pytest.mark.usefixtures("no_process")
