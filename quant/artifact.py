@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,14 @@ class Artifact:
         if name not in self._by_name:
             raise UserError(f"layer {name!r} is unknown; the network {self.network.get('name')} has {', '.join(self._by_name)}")
         return self._by_name[name]
+
+    def mapped(self) -> "Artifact":
+        """Return the part that the accelerator runs: all of a classifier, of a segmentation network the backbone."""
+        if self.network.get("task") != "segmentation":
+            return self
+        layers = [layer for layer in self.layers if not layer.name.startswith("head.")]
+        network = {**self.network, "task": "backbone"}
+        return replace(self, network=network, layers=layers, output=layers[-1].name, float_score={})
 
     def check(self, file: str = "artifact") -> None:
         """Check every layer against the contract.
@@ -175,7 +183,7 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise UserError(f"{file}: is no {SCHEMA}; give the directory that quantizing wrote")
     version = manifest.get("version")
-    if type(version) is not int or version < 1:
+    if type(version) is not int or version < VERSION:
         raise UserError(f"{file}: version is {version!r}, and must be {VERSION}; {REMEDY}")
     if version > VERSION:
         raise UserError(f"{file}: version {version} is newer than this program reads ({VERSION}); update triovit, or {REMEDY}")

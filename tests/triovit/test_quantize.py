@@ -59,12 +59,31 @@ def test_quantize_writes_an_artifact(triovit, tmp_path):
     assert result.code == 0, result.err
     assert (result.document["network"], result.document["pictures"]) == ("digits", 4)
     assert result.document["float"]["score"] >= 0.97
-    assert result.document["settings"]["shifting"] is False
+    settings = result.document["settings"]
+    assert (settings["shifting"], settings["code_bits"], settings["equalization"]) == (False, 8, True)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "float.safetensors",
         "manifest.json",
         "tensors.safetensors",
     ]
+
+
+def test_codes_and_equalization(triovit, tmp_path):
+    from quant.artifact import Artifact
+
+    words = ("quantize", "digits", "--calib", "digits", "--pictures", 4, "-o", tmp_path / "a", *FAST)
+    result = triovit(*words, "--code-bits", 4, "--no-equalization", "--json")
+    assert result.code == 0, result.err
+    assert (result.document["settings"]["code_bits"], result.document["settings"]["equalization"]) == (4, False)
+    made = Artifact.load(tmp_path / "a")
+    assert {layer.attrs["code_bits"] for layer in made.layers if layer.kind == "attention"} == {4}
+    assert (made.quantization["code_bits"], made.quantization["equalization"]) == (4, False)
+    assert "equalization" not in {entry["encoding"] for entry in made.calibration["remedies"].values()}
+    result = triovit(*words, "--code-bits", "5")
+    assert (result.code, result.err) == (
+        2,
+        "error: Invalid value for '--code-bits': '5' is not one of '4', '8'; see 'triovit quantize --help'\n",
+    )
 
 
 def test_failed_quantization_leaves_nothing(triovit, tmp_path):
@@ -119,7 +138,11 @@ def test_size(triovit, artifact_path, tmp_path):
     options = ("--data", "digits", "--limit", "2")
     assert triovit("evaluate", artifact_path, *options, "--size", "32x32").code == 0
     result = triovit("evaluate", artifact_path, *options, "--size", "64x32")
-    assert (result.code, result.err) == (2, f"error: {artifact_path}: is for 32x32; quantize again with --size 64x32\n")
+    message = "digits: these pictures are 32x32, and the network reads 64x32; give pictures of your own"
+    assert (result.code, result.err) == (2, f"error: {message}\n")
+    result = triovit("evaluate", artifact_path, *options, "--size", "40x32")
+    message = f"{artifact_path}: network digits: 40x32 is no multiple of 16; choose a size that is"
+    assert (result.code, result.err) == (2, f"error: {message}\n")
     result = triovit("evaluate", artifact_path, *options, "--size", "64")
     assert (result.code, result.err) == (
         2,

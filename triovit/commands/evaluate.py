@@ -1,18 +1,14 @@
 """``triovit evaluate``: accuracy of the integer network beside the float one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from triovit import pictures
-from triovit.errors import UserError, about
+from triovit.errors import about
 from triovit.options import artifact_argument, classes_option, labels_option, size_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import shown
-
-if TYPE_CHECKING:
-    from quant.artifact import Artifact
 
 
 @click.command("evaluate")
@@ -42,11 +38,15 @@ def command(
     pictures and --labels, a folder of label maps.
     """
     from quant.artifact import Artifact
+    from quant.resize import resized
     from sim.evaluate import evaluate
     from sim.golden.model import GoldenModel
     from triovit import float_network
 
-    artifact = _at(Artifact.load(artifact_path), size, artifact_path)
+    artifact = Artifact.load(artifact_path)
+    if size is not None:
+        with about(artifact_path):
+            artifact = resized(artifact, size)
     with shown() as progress, about(artifact_path):
         given = pictures.to_score(data, labels, artifact.network, limit, progress, classes=classes)
         network = float_network.beside(artifact, artifact_path, model)
@@ -79,17 +79,3 @@ def command(
         )
 
     emit(result, as_json, show)
-
-
-def _at(artifact: "Artifact", size: tuple[int, int] | None, path: Path) -> "Artifact":
-    """The artifact for pictures of ``size`` (height, width), None for its own.
-
-    Raises
-    ------
-    UserError
-        Another size than the artifact's.
-    """
-    _, height, width = artifact.input_shape
-    if size is None or size == (height, width):
-        return artifact
-    raise UserError(f"{path}: is for {width}x{height}; quantize again with --size {size[1]}x{size[0]}")

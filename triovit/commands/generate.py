@@ -28,7 +28,7 @@ def command(artifact_path: Path, config_name: str, output: Path, as_json: str | 
 
     config = configuration(config_name)
     files.check_place(output, MANIFEST, SCHEMA)
-    artifact = Artifact.load(artifact_path)
+    artifact = Artifact.load(artifact_path).mapped()
     with about(artifact_path), shown() as progress:
         manifest = generate(artifact, config, output, summary, progress)
 

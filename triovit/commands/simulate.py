@@ -58,7 +58,7 @@ def command(
 
     if output is not None:
         files.check_place(output)
-    artifact = Artifact.load(artifact_path)
+    artifact = Artifact.load(artifact_path).mapped()
     _, height, width = artifact.input_shape
     given = pictures.chosen(images, artifact.network["name"], (height, width), count)
     # Told before the golden model has computed for minutes.
