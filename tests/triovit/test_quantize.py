@@ -141,7 +141,7 @@ def test_size(triovit, artifact_path, tmp_path):
     message = "digits: these pictures are 32x32, and the network reads 64x32; give pictures of your own"
     assert (result.code, result.err) == (2, f"error: {message}\n")
     result = triovit("evaluate", artifact_path, *options, "--size", "40x32")
-    message = f"{artifact_path}: network digits: 40x32 is no multiple of 16; choose a size that is"
+    message = "network digits: 40x32 is no multiple of 16; choose a size that is"
     assert (result.code, result.err) == (2, f"error: {message}\n")
     result = triovit("evaluate", artifact_path, *options, "--size", "64")
     assert (result.code, result.err) == (
