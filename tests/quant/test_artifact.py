@@ -31,8 +31,8 @@ def tiny() -> Artifact:
         (4, 2, 2),
         0.5,
         {"groups": 2},
-        Post("none", 3, Residual("a", 9, -1)),
-        {"weight": np.ones((4, 2), np.int8), **post_arrays(4)},
+        Post("none", 3, Residual("a", -1)),
+        {"weight": np.ones((4, 2), np.int8), **post_arrays(4), "three": np.full(4, 9, np.int32)},
     )
     return Artifact({"name": "tiny"}, [first, second], "b", input_shape=(3, 2, 2))
 
@@ -200,15 +200,16 @@ AGAIN = "quantize the network again"
     ("change", "message"),
     [
         (changed("m", "schema", to="other"), "is no triovit-artifact; give the directory that quantizing wrote"),
-        (changed("m", "version", to=2), f"version 2 is newer than this program reads (1); update triovit, or {AGAIN}"),
-        (changed("m", "version", to="1"), f"version is '1', and must be 1; {AGAIN}"),
+        (changed("m", "version", to=3), f"version 3 is newer than this program reads (2); update triovit, or {AGAIN}"),
+        (changed("m", "version", to="1"), f"version is '1', and must be 2; {AGAIN}"),
+        (changed("m", "version", to=1), f"version is 1, and must be 2; {AGAIN}"),
         (changed("m", "layers", to={}), f"field layers is missing or of the wrong type; {AGAIN}"),
         (changed("m", "output", to="c"), f"output 'c' is no layer; {AGAIN}"),
         (changed("m", "input", to={"tensor": "image"}), f"field input must have a tensor name and a shape [C, H, W]; {AGAIN}"),
         (changed("m", "layers", 0, "name", to=None), f"a layer has no name; {AGAIN}"),
         (
             changed("m", "layers", 0, "kind", to="pww"),
-            f"layer a: kind 'pww' is unknown, and must be one of conv, pw, dw, fc, pool, layernorm, attention; {AGAIN}",
+            f"layer a: kind 'pww' is unknown, and must be one of conv, pw, dw, fc, pool, upsample, layernorm, attention; {AGAIN}",
         ),
         (changed("m", "layers", 1, "inputs", to=["c"]), f"layer b: input 'c' is no earlier tensor; {AGAIN}"),
         (changed("m", "layers", 1, "inputs", to=["a", "a"]), f"layer b: 2 inputs, and must have 1; {AGAIN}"),
@@ -230,12 +231,13 @@ AGAIN = "quantize the network again"
             f"layer b: residual 'image' is no earlier tensor of shape [4, 2, 2]; {AGAIN}",
         ),
         (
-            changed("m", "layers", 1, "post", "residual", "mult", to=1 << 15),
-            f"layer b: residual mult is 32768, and must be 0..32767; {AGAIN}",
+            changed("m", "layers", 1, "post", "residual", "zero", to=128),
+            f"layer b: residual zero is 128, and must be -128..127; {AGAIN}",
         ),
         (changed("t", "a.mult", to=full(65536, 4)), f"layer a: mult[0] is 65536, and must be 0..65535; {AGAIN}"),
         (changed("t", "a.shift", to=full(48, 4)), f"layer a: shift[0] is 48, and must be 0..47; {AGAIN}"),
         (changed("t", "a.three", to=full(-1, 4)), f"layer a: three[0] is -1, and must be 0..16383; {AGAIN}"),
+        (changed("t", "b.three", to=full(1 << 14, 4)), f"layer b: three[0] is 16384, and must be 0..16383; {AGAIN}"),
         (changed("t", "a.zero", to=full(512, 4)), f"layer a: zero[0] is 512, and must be -512..511; {AGAIN}"),
         (
             changed("t", "a.weight", to=np.full((4, 3), -128, np.int8)),

@@ -2,12 +2,16 @@
 
 from math import isqrt
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quant import integer
+from quant.contract import RECIPROCALS
 from quant.layer import Post, Residual
+from sim.golden import operators
 
 
 def one(value: int) -> torch.Tensor:
@@ -32,8 +36,52 @@ def test_the_papers_example() -> None:
 
 def test_code() -> None:
     divisor = torch.tensor([[[0, 1, 2, 3, 1 << 19]]])
-    assert integer.divisor_code(divisor, torch.tensor([0])).tolist() == [[[0, 0, 1, 2, 15]]]
-    assert integer.divisor_code(divisor, torch.tensor([5])).tolist() == [[[0, 0, 0, 0, 14]]]
+    assert integer.divisor_code(divisor, torch.tensor([0]), 4).tolist() == [[[0, 0, 1, 2, 15]]]
+    assert integer.divisor_code(divisor, torch.tensor([5]), 4).tolist() == [[[0, 0, 0, 0, 14]]]
+    assert integer.divisor_code(divisor, torch.tensor([0]), 8).tolist() == [[[0, 0, 16, 24, 255]]]
+    assert integer.divisor_code(divisor, torch.tensor([5]), 8).tolist() == [[[0, 0, 0, 0, 224]]]
+
+
+@given(st.integers(0, (1 << 20) - 1), st.integers(0, 20))
+def test_fine_code(value: int, least: int) -> None:
+    top = max(value.bit_length() - 1, 0)
+    fraction = sum((value >> (top - place) & 1) << (4 - place) for place in range(1, 5) if place <= top)
+    wanted = min(max(16 * (top - least) + fraction, 0), 255) if value else 0
+    assert int(integer.divisor_code(torch.tensor([[[value]]]), torch.tensor([least]), 8)) == wanted
+
+
+@pytest.mark.parametrize("least", [0, 4])
+def test_a_fine_code_is_near_every_divisor(least: int) -> None:
+    """Both windows of 16 exponents, together every D below 2^20: within 1/32, which is met where D is a power of two."""
+    divisor = torch.arange(1 << least, 1 << (least + 16))
+    code = integer.divisor_code(divisor.reshape(1, 1, -1), torch.tensor([least]), 8)[0, 0]
+    top = least + (code >> 4)
+    # D times what the code stands for, R * 2^-(9 + msb(D)): 1 for an exact division. In whole numbers, 2^(9 + msb(D)) is 1.
+    error = (divisor * torch.tensor(RECIPROCALS)[code & 15] - (1 << (9 + top))).abs()
+    assert bool((32 * error <= 1 << (9 + top)).all())
+    assert torch.equal(divisor[32 * error == 1 << (9 + top)], 1 << torch.arange(least, least + 16))
+
+
+@given(st.integers(-(1 << 20), 1 << 20), st.integers(0, 255), st.integers(0, 65535), st.integers(0, 32), st.sampled_from([4, 8]))
+def test_quotient(numerator: int, code: int, mult: int, shift: int, code_bits: int) -> None:
+    code %= 1 << code_bits
+    by = shift + (code if code_bits == 4 else code // 16)
+    wanted = min(max((numerator * mult + (1 << by >> 1)) >> by, -32768), 32767)
+    if code_bits == 8:
+        wanted = (wanted * round(2**14 / (33 + 2 * (code % 16))) + (1 << 13)) >> 14
+    found = integer.quotient(one(numerator), one(code), one(mult), one(shift), code_bits)
+    assert int(found) == min(max(wanted, -128), 127)
+
+
+@given(st.data(), st.integers(1, 7), st.integers(1, 7), st.sampled_from([2, 4]))
+def test_upsampling_is_that_of_the_golden_model(data: st.DataObject, height: int, width: int, factor: int) -> None:
+    values = data.draw(st.lists(st.integers(-128, 127), min_size=2 * height * width, max_size=2 * height * width))
+    x = np.array(values, np.int8).reshape(1, 2, height, width)
+    expected = operators.upsample(x, factor)
+    found = integer.upsample(torch.from_numpy(x.astype(np.int64)), factor)
+    assert found.dtype == torch.int64
+    assert expected.shape == (1, 2, factor * height, factor * width)
+    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 @given(st.integers(0, 1 << 39))
@@ -66,12 +114,12 @@ def test_hardswish_post(acc: int, mult: int, shift: int, three: int, out_shift: 
     assert int(integer.second_step(found, Post("hardswish", out_shift), one(three), one(zero), None)) == wanted
 
 
-@given(st.integers(-32768, 32767), st.integers(-128, 127), st.integers(0, 32767), st.integers(-128, 127), st.integers(0, 31))
-def test_residual_post(t: int, residual: int, mult: int, res_zero: int, out_shift: int) -> None:
-    v = t + (residual - res_zero) * mult
+@given(st.integers(-32768, 32767), st.integers(-128, 127), st.integers(0, 16383), st.integers(-128, 127), st.integers(0, 31))
+def test_residual_post(t: int, residual: int, three: int, res_zero: int, out_shift: int) -> None:
+    v = t + (residual - res_zero) * three
     wanted = min(max(((v + (1 << out_shift >> 1)) >> out_shift) + 3, -128), 127)
-    post = Post("none", out_shift, Residual("r", mult, res_zero))
-    assert int(integer.second_step(one(t), post, one(0), one(3), one(residual))) == wanted
+    post = Post("none", out_shift, Residual("r", res_zero))
+    assert int(integer.second_step(one(t), post, one(three), one(3), one(residual))) == wanted
 
 
 @given(st.integers(0, 1 << 30), st.sampled_from([1, 3, 5]), st.sampled_from([1, 2]), st.sampled_from([1, 2, 4]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quant.networks.layout import operations
 from quant.networks.spec import spec
-from quant.ptq.encoding import find_range, migrated, plain, shifted
+from quant.ptq.encoding import find_range, plain, scaled, shifted
 from quant.ptq.fixed_point import fixed_point
 from quant.ptq.observe import Statistics
 from quant.ptq.options import METHODS, Options
@@ -22,7 +22,7 @@ from triovit.errors import UserError
 def seen(samples: list[list[float]]) -> Statistics:
     rows = torch.tensor(samples)
     low, high = rows.amin(0), rows.amax(0)
-    return Statistics(low, high, low, high, rows.double().sum(0), len(rows), float(rows.abs().max()), [rows])
+    return Statistics(low, high, low, high, rows.double().sum(0), len(rows), rows.abs().amax(0), [rows])
 
 
 @given(st.floats(2.0**-30, 65535))
@@ -55,23 +55,22 @@ def test_shifting_centres_every_channel() -> None:
     statistics = seen([[0.0, 1.0], [2.0, 4.0]])
     moved = shifts(statistics)
     assert moved.tolist() == [1.0, 2.5]
-    encoding = shifted(statistics, moved, Options(activations="minmax"))
+    encoding = shifted(statistics, moved, torch.ones(2, dtype=torch.float64), Options(activations="minmax"))
     assert encoding.scale == pytest.approx(1.5 / 127)
     assert encoding.zeros.tolist() == [-85, -212]
     assert plain(statistics, Options(activations="minmax"), symmetric=False).zero == -128
 
 
 def test_a_zero_point_always_holds_the_shift() -> None:
-    encoding = shifted(
-        seen([[100.0, 0.0], [100.1, 0.1]]), torch.tensor([100.05, 0.05], dtype=torch.float64), Options(activations="minmax")
-    )
+    moved = torch.tensor([100.05, 0.05], dtype=torch.float64)
+    encoding = shifted(seen([[100.0, 0.0], [100.1, 0.1]]), moved, torch.ones_like(moved), Options(activations="minmax"))
     assert encoding.zeros.tolist() == [-511, 0]
     assert encoding.scale == pytest.approx(100.05 / 511)
 
 
 def test_migration_shares_one_zero_point() -> None:
     statistics = seen([[-0.375, -0.1], [2.0, 40.0]])
-    encoding = migrated(statistics, torch.tensor([1.0, 20.0], dtype=torch.float64), Options(activations="minmax"))
+    encoding = scaled(statistics, torch.tensor([1.0, 20.0], dtype=torch.float64), Options(activations="minmax"), "migration")
     assert encoding.scale == pytest.approx(2.375 / 255)
     assert encoding.zeros.tolist() == [-88, -88]
 
@@ -112,6 +111,7 @@ def test_where_the_remedies_apply() -> None:
         ({"activations": "best"}, "option activations is 'best'; choose one of minmax, percentile, ema, mse"),
         ({"weights": "ema"}, "option weights is 'ema'; choose one of minmax, mse"),
         ({"percentile": 0.2}, "option percentile is 0.2; choose a share above 0.5, at most 1"),
+        ({"code_bits": 5}, "option code_bits is 5; choose 4 or 8"),
         ({"attention_pictures": 0}, "option attention_pictures is 0; choose at least 1"),
     ],
 )

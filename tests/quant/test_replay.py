@@ -1,5 +1,7 @@
 """The replay: shapes, types, the attention by hand, and that batches change nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,8 +35,11 @@ def clip(value: int, bits: int) -> int:
     return min(max(value, -(1 << bits - 1)), (1 << bits - 1) - 1)
 
 
-def test_attention_by_hand(artifact: Artifact, noise: np.ndarray) -> None:
-    outputs, layer = replay(artifact, noise), artifact.layer("S2.1.MLA.att")
+@pytest.mark.parametrize("code_bits", [4, 8])
+def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int) -> None:
+    layer = artifact.layer("S2.1.MLA.att")
+    changed = replace(layer, attrs={**layer.attrs, "code_bits": code_bits})
+    outputs = replay(replace(artifact, layers=[changed if one is layer else one for one in artifact.layers]), noise)
     dim, a = layer.attrs["dim"], {name: array.astype(int) for name, array in layer.arrays.items()}
     heads = np.concatenate([outputs[name].reshape(-1, 3 * dim, 16) for name in layer.inputs]).astype(int)
     for g, (q, k, v) in enumerate((head[:dim], head[dim : 2 * dim], head[2 * dim :]) for head in heads):
@@ -48,13 +53,18 @@ def test_attention_by_hand(artifact: Artifact, noise: np.ndarray) -> None:
         for p in range(16):
             divisor = int(q[:, p] @ ksum)
             top = divisor.bit_length() - 1
-            exponent = top + (divisor >> (top - 1) & 1 if top > 0 else 0) if divisor else 0
-            code = min(max(exponent - a["div_min"][g], 0), 15) if divisor else 0
+            if code_bits == 4:
+                exponent = top + (divisor >> (top - 1) & 1 if top > 0 else 0) if divisor else 0
+                code = min(max(exponent - a["div_min"][g], 0), 15) if divisor else 0
+            else:
+                fraction = (divisor << 4 >> top) - 16 if divisor else 0
+                code = min(max(16 * (top - a["div_min"][g]) + fraction, 0), 255) if divisor else 0
             assert outputs["S2.1.MLA.att.code"][g, p] == code
             for j in range(dim):
                 numerator = int(q[:, p] @ np.array(z)[:, j])
-                wanted = clip(clip(shift(numerator * a["o_mult"][g], a["o_shift"][g] + code), 16), 8)
-                assert outputs["S2.1.MLA.att"].reshape(-1, dim, 16)[g, j, p] == wanted
+                t = clip(shift(numerator * a["o_mult"][g], a["o_shift"][g] + (code if code_bits == 4 else code >> 4)), 16)
+                wanted = t if code_bits == 4 else shift(t * round(2**14 / (33 + 2 * (code & 15))), 14)
+                assert outputs["S2.1.MLA.att"].reshape(-1, dim, 16)[g, j, p] == clip(wanted, 8)
 
 
 def test_batches_change_nothing(artifact: Artifact, pictures: Digits) -> None:

@@ -53,7 +53,7 @@ def test_hardswish_that_is_always_zero():
         (Post("none", 8), 0, 0, False),
         (Post("none", 8), -2, 0, True),
         (Post("none", 9), 0, 0, True),
-        (Post("none", 0, Residual("r", 1, 0)), 0, 0, True),
+        (Post("none", 0, Residual("r", 0)), 0, 0, True),
         (Post("hardswish", 14), 0, 1000, False),
         (Post("hardswish", 20), 0, 1000, True),
         (Post("hardswish", 20), 0, 0, False),
