@@ -1,5 +1,6 @@
 """Post-training quantization: a float network and some pictures become an artifact."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
 from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
+from quant.reconstruct.run import reconstruct
 from triovit.errors import UserError
 
 #: Significant digits of the report's real numbers.
@@ -32,6 +34,8 @@ def quantize(
     options: Options | None = None,
     *,
     scored: tuple[Pictures, Labels] | None = None,
+    state: Path | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Artifact:
     """Quantize an EfficientViT with ranges from uint8 pictures ``[N, 3, H, W]``; a segmentation network's backbone only.
@@ -46,6 +50,10 @@ def quantize(
         Settings; see :class:`quant.ptq.options.Options`.
     scored
         Pictures and labels; with them the artifact records the float network's top-1.
+    state
+        Directory of the blocks whose reconstruction is finished; an interrupted one goes on from there.
+    device
+        Where blocks are reconstructed, ``"cpu"`` or ``"cuda"``.
     progress
         Called with ``(stage, done, total)``.
 
@@ -68,13 +76,22 @@ def quantize(
     _require_finite(seen)
     encodings = _encode(spec, layers, seen, options)
     attention: dict[str, Any] = {}
-    exporter, done = Exporter(encodings, seen, options), []
-    for index, layer in enumerate(layers):
+
+    def export(exporter: Exporter, layer: FloatLayer) -> Layer:
         if layer.op.kind == "attention":
-            integer_layer, attention[layer.op.name] = _attention(layer, seen, encodings, options)
-        else:
-            integer_layer = exporter.layer(layer, logits=layer is layers[-1])
-        done.append(integer_layer)
+            made, attention[layer.op.name] = _attention(layer, seen, exporter.encodings, options)
+            return made
+        return exporter.layer(layer, logits=layer is layers[-1])
+
+    exporter, done = Exporter(encodings, seen, options), []
+    if options.reconstruction:
+        better = reconstruct(
+            network, layers, pictures, encodings, seen, options, export, directory=state, device=device, progress=progress
+        )
+        encodings |= better.result.encodings
+        exporter = Exporter(encodings, seen, options, better.result.rounded)
+    for index, layer in enumerate(layers):
+        done.append(export(exporter, layer))
         if progress:
             progress("exporting", index + 1, len(layers))
     artifact = Artifact(

@@ -52,7 +52,11 @@ def _attend(layer: Layer, inputs: list[Tensor], arrays: Tensors, tensors: Tensor
     return quotient.reshape(len(quotient), *layer.output_shape)
 
 
-def _compute(layer: Layer, tensors: Tensors) -> Tensor:
+def compute(layer: Layer, tensors: Tensors) -> Tensor:
+    """Compute a layer of all pictures (int64 ``[N, *output_shape]``) from the tensors that it reads (int64), in ``tensors``.
+
+    An attention also leaves there what is inside of it.
+    """
     arrays = {name: torch.from_numpy(array.astype(np.int64)) for name, array in layer.arrays.items()}
     inputs = [tensors[name] for name in layer.inputs]
     if layer.post is None:
@@ -74,7 +78,7 @@ def _run(artifact: Artifact, pictures: Pictures, keep: Callable[[Layer, Tensors]
     last_use = {name: i for i, layer in enumerate(artifact.layers) for name in _reads(layer)}
     with torch.no_grad():
         for index, layer in enumerate(artifact.layers):
-            tensors[layer.name] = _compute(layer, tensors)
+            tensors[layer.name] = compute(layer, tensors)
             keep(layer, tensors)
             for name in [name for name in tensors if last_use.get(name, -1) <= index and name != layer.name]:
                 del tensors[name]

@@ -1,5 +1,6 @@
 """From float layers and encodings to the layers of an artifact."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from quant.ptq.fixed_point import fixed_point
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Observations
 from quant.ptq.options import Options
-from quant.ptq.ranges import weight_scales
+from quant.ptq.rounding import Rounded, nearest, per_input
 from quant.upsampling import COEFFICIENT_BITS
 from triovit.errors import UserError
 
@@ -47,8 +48,15 @@ def image_encoding(spec: NetworkSpec) -> Encoding:
 class Exporter:
     """Turns float layers into integer layers, one after the other."""
 
-    def __init__(self, encodings: dict[str, Encoding], seen: Observations, options: Options):
-        self.encodings, self.seen, self.options = encodings, seen, options
+    def __init__(
+        self,
+        encodings: dict[str, Encoding],
+        seen: Observations,
+        options: Options,
+        learned: Mapping[str, Rounded] | None = None,
+    ):
+        """``learned`` has the weights of layers, by name, that are not rounded to the nearest."""
+        self.encodings, self.seen, self.options, self.learned = encodings, seen, options, learned or {}
 
     def layer(self, layer: FloatLayer, *, logits: bool) -> Layer:
         """Return the integer layer of any kind but attention.
@@ -90,35 +98,24 @@ class Exporter:
 
     def _weights(self, layer: FloatLayer, source: Encoding) -> _Sums:
         """Weights of convolutions and fully connected layers, the input's factors multiplied in."""
-        op, weight = layer.op, layer.weight.double()
-        per_input = self._per_input(source.factors, layer)
-        effective = weight * per_input
-        rows = effective.flatten(1)
-        scales = weight_scales(rows, self.options.weights)
-        # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
-        room = layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3))
-        scales = torch.maximum(scales, room)
-        quantized = (rows / scales[:, None]).round().clamp(-127, 127)
-        bias = layer.bias.double()
-        if self.options.bias_correction and op.inputs[0] in self.seen.statistics:
-            mean = self._per_input(self.seen.statistics[op.inputs[0]].mean / source.factors, layer)
-            bias = bias + ((effective - (quantized * scales[:, None]).reshape(weight.shape)) * mean).flatten(1).sum(1)
-        unit = source.scale * scales
-        zeros = (quantized.reshape(weight.shape) * self._per_input(source.zeros, layer)).flatten(1).sum(1)
-        shape = {"conv": weight.shape, "dw": (op.c_out, op.kernel, op.kernel)}.get(op.kind, weight.shape[:2])
+        op = layer.op
+        rounded = self.learned.get(op.name) or self.nearest(layer)
+        unit = source.scale * rounded.scales
+        zeros = (rounded.weight * per_input(source.zeros, layer)).flatten(1).sum(1)
+        shape = {"conv": layer.weight.shape, "dw": (op.c_out, op.kernel, op.kernel)}.get(op.kind, layer.weight.shape[:2])
         arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {
-            "weight": quantized.reshape(shape).numpy().astype(np.int8)
+            "weight": rounded.weight.reshape(shape).numpy().astype(np.int8)
         }
         if op.kind == "conv":
             arrays["pad"] = _int32(source.zeros.round())
-        return _Sums(unit, bias / unit - zeros, arrays)
+        return _Sums(unit, rounded.bias / unit - zeros, arrays)
 
-    @staticmethod
-    def _per_input(values: Tensor, layer: FloatLayer) -> Tensor:
-        """Spread one value an input channel over the weight's axes, groups minded."""
-        op, rank = layer.op, layer.weight.ndim
-        by_group = values.double().reshape(op.groups, -1).repeat_interleave(op.c_out // op.groups, 0)
-        return by_group.reshape(op.c_out, -1, *[1] * (rank - 2))
+    def nearest(self, layer: FloatLayer) -> Rounded:
+        """Return the weights of a convolution or a fully connected layer, rounded to the nearest."""
+        source = layer.op.inputs[0]
+        known = self.options.bias_correction and source in self.seen.statistics
+        mean = self.seen.statistics[source].mean if known else None
+        return nearest(layer, self.encodings[source], mean, self.options)
 
     @staticmethod
     def _pool(layer: FloatLayer, source: Encoding) -> _Sums:

@@ -39,6 +39,12 @@ class Options:
     percentile: float = 0.9999
     #: Pictures whose attention is calibrated.
     attention_pictures: int = 16
+    #: Learn the weights' rounding, the biases and the activations' steps block by block: see :mod:`quant.reconstruct`.
+    reconstruction: bool = False
+    #: Steps of the optimizer for each block's weights; the activations take half as many.
+    iterations: int = 300
+    #: Of everything that reconstruction draws.
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.activations not in METHODS:
@@ -51,6 +57,10 @@ class Options:
             raise UserError(f"option percentile is {self.percentile}; choose a share above 0.5, at most 1")
         if self.attention_pictures < 1:
             raise UserError(f"option attention_pictures is {self.attention_pictures}; choose at least 1")
+        if self.iterations < 1:
+            raise UserError(f"option iterations is {self.iterations}; choose at least 1")
+        if self.seed < 0:
+            raise UserError(f"option seed is {self.seed}; choose at least 0")
 
     def to_dict(self) -> dict[str, object]:
         """Return all settings by name, for the manifest."""

@@ -1,5 +1,6 @@
 """``triovit quantize``: a float network to integers."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,35 @@ from triovit.progress import Progress, shown
 )
 @click.option("--migration/--no-migration", default=True, show_default=True, help="Channel-wise migration.")
 @click.option("--shifting/--no-shifting", default=True, show_default=True, help="Filter-wise shifting.")
-@click.option("--log2-divisors/--no-log2-divisors", default=True, show_default=True, help="4-bit log2 divisors in attention.")
+@click.option("--log2-divisors/--no-log2-divisors", default=True, show_default=True, help="Log2 divisors in attention.")
+@click.option(
+    "--code-bits",
+    type=click.Choice([4, 8]),
+    default=8,
+    show_default=True,
+    help="Bits of a divisor's code: 4, the paper's, or 8, with four fraction bits.",
+)
+@click.option(
+    "--equalization/--no-equalization",
+    default=True,
+    show_default=True,
+    help="Factors of channels wherever the hardware takes them for nothing.",
+)
+@click.option(
+    "--reconstruct/--no-reconstruct",
+    "reconstruction",
+    default=False,
+    show_default=True,
+    help="Learn the rounding of weights, biases and activation steps block by block. Takes minutes; if it is interrupted, the same "
+    "command goes on from the last finished block.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), default=300, show_default=True, help="Of a block, with --reconstruct.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices, with --reconstruct."
+)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where --reconstruct learns."
+)
 @json_option
 def command(
     model: str,
@@ -54,6 +83,7 @@ def command(
     resolution: tuple[int, int] | None,
     size: tuple[int, int] | None,
     with_float: bool,
+    device: str,
     as_json: str | None,
     **settings: Any,
 ) -> None:
@@ -77,6 +107,7 @@ def command(
             labels=labels,
             classes=classes,
             with_float=with_float,
+            device=device,
             settings=settings,
             progress=progress,
         )
@@ -107,10 +138,14 @@ def quantize(
     labels: str | None,
     classes: str | None,
     with_float: bool,
+    device: str,
     settings: dict[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Load, calibrate, quantize, write; return what was done."""
+    """Load, calibrate, quantize, write; return what was done.
+
+    The finished blocks of a reconstruction lie in the directory ``<output>.blocks`` until the artifact is written.
+    """
     from quant.artifact import MANIFEST, SCHEMA
     from quant.checkpoints import load
     from quant.ptq.options import Options
@@ -118,6 +153,7 @@ def quantize(
     from triovit.float_network import float_score
 
     files.check_place(output, MANIFEST, SCHEMA)
+    blocks = output.absolute().with_name(f"{output.absolute().name}.blocks")
     network = load(model, resolution)
     spec = network.spec
     built_in = (pictures.DIGITS, pictures.DIGITS_SIZE, pictures.DIGITS_CLASSES)
@@ -127,12 +163,14 @@ def quantize(
     given = None if score is None else pictures.to_score(score, labels, described, None, progress, classes=classes)
     calibration = pictures.calibration(calib, spec.resolution, count, progress, task=spec.task)
     with about(model):
-        artifact = quantized(network, calibration, Options(**settings), progress=progress)
+        artifact = quantized(network, calibration, Options(**settings), state=blocks, device=device, progress=progress)
     if given is not None:
         artifact.float_score = float_score(network, given, progress)
     if not with_float:
         artifact.float_weights = None
     artifact.save(output)
+    if settings["reconstruction"]:
+        shutil.rmtree(blocks)
     return {
         "artifact": output,
         "network": artifact.network["name"],

@@ -1,0 +1,59 @@
+"""Weights as integers: rounded to the nearest here, or learned by :mod:`quant.reconstruct`."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quant.artifact_rules import ACC_LIMIT
+from quant.ptq.encoding import Encoding
+from quant.ptq.graph import FloatLayer
+from quant.ptq.options import Options
+from quant.ptq.ranges import weight_scales
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A layer's weights: ``weight`` times ``scales`` stands for the float weights times the input's factors.
+
+    ``weight`` holds integers in [-127, 127] and has the float weight's shape, ``scales`` (one an output channel) and ``bias``
+    (real) are ``[O]``; all float64.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor
+
+
+def per_input(values: Tensor, layer: FloatLayer) -> Tensor:
+    """Spread one value an input channel over the weight's axes, groups minded (float64, broadcasts with the weight)."""
+    op, rank = layer.op, layer.weight.ndim
+    by_group = values.double().reshape(op.groups, -1).repeat_interleave(op.c_out // op.groups, 0)
+    return by_group.reshape(op.c_out, -1, *[1] * (rank - 2))
+
+
+def by_output(values: Tensor, weight: Tensor) -> Tensor:
+    """Shape one value an output channel so that it broadcasts with the weight."""
+    return values.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def effective(layer: FloatLayer, source: Encoding) -> Tensor:
+    """Return the float weights times the input's factors (float64, the weight's shape)."""
+    return layer.weight.double() * per_input(source.factors, layer)
+
+
+def nearest(layer: FloatLayer, source: Encoding, mean: Tensor | None, options: Options) -> Rounded:
+    """Round to the nearest integers, with the scales that ``options.weights`` asks for.
+
+    ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None leaves the bias as it is.
+    """
+    wanted = effective(layer, source)
+    scales = weight_scales(wanted.flatten(1), options.weights)
+    # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
+    scales = torch.maximum(scales, layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3)))
+    weight = (wanted / by_output(scales, wanted)).round().clamp(-127, 127)
+    bias = layer.bias.double()
+    if mean is not None:
+        error = wanted - weight * by_output(scales, wanted)
+        bias = bias + (error * per_input(mean / source.factors, layer)).flatten(1).sum(1)
+    return Rounded(weight, scales, bias)

@@ -1,0 +1,217 @@
+"""All blocks, one after the other: learn, compare in integers, keep the best."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import log10
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quant.data import Progress
+from quant.layer import Layer
+from quant.networks.model import EfficientViT
+from quant.ptq.encoding import Encoding
+from quant.ptq.export import Exporter
+from quant.ptq.graph import FloatLayer
+from quant.ptq.observe import Observations
+from quant.ptq.options import Options
+from quant.ptq.rounding import effective
+from quant.reconstruct.blocks import Block, blocks
+from quant.reconstruct.fake import FakeBlock, Weights
+from quant.reconstruct.learn import Lesson, Result
+from quant.reconstruct.maps import Maps
+from quant.reconstruct.samples import Samples
+from quant.reconstruct.sensitivity import sensitivities
+from quant.reconstruct.state import State, key
+from triovit.errors import UserError
+
+#: Every so manieth picture is held back to compare results with.
+HELD_BACK = 8
+#: Bytes that the float network's maps between blocks may take; fewer pictures are learned from where it is not enough.
+MEMORY = 2 << 30
+
+Export = Callable[[Exporter, FloatLayer], Layer]
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """Learned weights and encodings of all layers, and each block's signal-to-noise ratios for the report."""
+
+    result: Result
+    report: dict[str, list[float]]
+
+
+class Reconstruction:
+    """Learns the blocks of a network; see :func:`reconstruct`."""
+
+    def __init__(self, exporter: Exporter, export: Export, maps: Maps, place: torch.device):
+        self.exporter, self.export, self.maps, self.place = exporter, export, maps, place
+        count, everyone = maps.count, torch.arange(maps.count)
+        self.held_back = everyone[HELD_BACK - 1 :: HELD_BACK] if count >= HELD_BACK else everyone[-1:]
+        self.learned_from = everyone[~torch.isin(everyone, self.held_back)] if count > 1 else everyone
+
+    def fork(self, result: Result) -> Exporter:
+        """An exporter that has what is finished and ``result``."""
+        own = self.exporter
+        return Exporter({**own.encodings, **result.encodings}, own.seen, own.options, {**own.learned, **result.rounded})
+
+    def layers(self, exporter: Exporter, block: Block) -> list[Layer]:
+        """Export the block."""
+        return [self.export(exporter, layer) for layer in block.layers]
+
+    def nearest(self, block: Block, encodings: dict[str, Encoding] | None = None) -> Result:
+        """The block's weights rounded to the nearest, with the encodings of its tensors as they were chosen, or with others."""
+        encodings = encodings or {op.name: self.exporter.encodings[op.name] for op in block.ops}
+        exporter = self.fork(Result({}, encodings))
+        return Result({layer.op.name: exporter.nearest(layer) for layer in block.layers if layer.op.weights}, encodings)
+
+    def error(self, block: Block, result: Result, target: Tensor, sensitivity: Tensor) -> float:
+        """Weighted mean squared error of the integer block on the pictures held back, in relation to the target's variance."""
+        exporter = self.fork(result)
+        made = self.layers(exporter, block)
+        codes = self.maps.integers(made, block, self.held_back).double()
+        shape = (1, -1, *[1] * (codes.ndim - 2))
+        if made[-1].logits:
+            real = codes * made[-1].output_scale
+        else:
+            encoding = exporter.encodings[block.output.name]
+            real = (codes - encoding.zeros.reshape(shape)) * (encoding.scale * encoding.factors).reshape(shape)
+        wanted = target[self.held_back].double()
+        weigh = sensitivity.double().reshape(shape)
+        return float(
+            ((real - wanted).square() * weigh).mean() / ((wanted - wanted.mean()).square() * weigh).mean().clamp(min=1e-30)
+        )
+
+    def learn(self, block: Block, target: Tensor, sensitivity: Tensor, seed: int, tick: Callable[[], None]) -> Result:
+        """Learn the block; after each pass what is better on the pictures held back is kept."""
+        iterations, generator = self.exporter.options.iterations, torch.Generator().manual_seed(seed)
+        best = self.nearest(block)
+        errors = [self.error(block, best, target, sensitivity)]
+
+        def lesson() -> Lesson:
+            exporter = self.fork(best)
+            fake = self._fake(block, exporter, best).to(self.place)
+            return Lesson(fake, self._samples(block, target, exporter.encodings), sensitivity, generator, tick)
+
+        def judge(result: Result) -> Result:
+            errors.append(self.error(block, result, target, sensitivity))
+            return result if errors[-1] < min(errors[:-1]) else best
+
+        for attends in (False, True)[: 1 + block.attends]:
+            now = lesson()
+            now.steps(now.fake.attention_steps() if attends else list(now.fake.steps.values()), iterations // 2)
+            best = judge(self._renewed(block, best, now.fake))
+        if best.rounded:
+            now = lesson()
+            now.rounding(iterations)
+            best = judge(Result(now.fake.learned_weights(), best.encodings))
+        return replace(best, errors=tuple(errors))
+
+    def _renewed(self, block: Block, before: Result, fake: FakeBlock) -> Result:
+        """The block with learned steps: the weights rounded to the nearest again, with the learned change of the biases."""
+        renewed = self.nearest(block, fake.learned_encodings(before.encodings))
+        moved = fake.moved_biases()
+        rounded = {name: replace(found, bias=found.bias + moved[name]) for name, found in renewed.rounded.items()}
+        return Result(rounded, renewed.encodings)
+
+    def _fake(self, block: Block, exporter: Exporter, result: Result) -> FakeBlock:
+        made, weights = self.layers(exporter, block), {}
+        for layer in block.layers:
+            if (name := layer.op.name) in result.rounded:
+                out = exporter.encodings[name]
+                wanted = effective(layer, exporter.encodings[layer.op.inputs[0]])
+                weights[name] = Weights(wanted, layer.bias, result.rounded[name], out.scale * out.factors)
+        return FakeBlock(block, exporter.encodings, weights, made)
+
+    def _samples(self, block: Block, target: Tensor, encodings: dict[str, Encoding]) -> Samples:
+        chosen = self.learned_from
+        codes = {name: self.maps.codes[name][chosen] for name in block.inputs}
+        return Samples(block, codes, target[chosen], encodings, self.place)
+
+
+def reconstruct(
+    network: EfficientViT,
+    layers: list[FloatLayer],
+    pictures: Tensor,
+    encodings: dict[str, Encoding],
+    seen: Observations,
+    options: Options,
+    export: Export,
+    *,
+    directory: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Reconstructed:
+    """Learn the weights' rounding, the biases and the activations' steps of every block, in execution order.
+
+    Parameters
+    ----------
+    network, layers
+        The float network in evaluation mode and its layers.
+    pictures
+        uint8 ``[N, 3, H, W]``. Every eighth is held back, and what is not better on these is not kept.
+    encodings, seen, options
+        What is known without learning.
+    export
+        Makes a layer of integers.
+    directory
+        Keeps the finished blocks; those that are there are not learned again.
+    device
+        Where blocks are learned, ``"cpu"`` or ``"cuda"``.
+    progress
+        Called with ``("reconstructing", iterations done, in all)``.
+
+    Raises
+    ------
+    UserError
+        ``directory`` belongs to something else, or there is no such device.
+    """
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device {device}: torch finds none; reconstruct on the cpu, or install torch for the device")
+    pictures, found = _affordable(pictures, layers), blocks(layers)
+    state = State(directory, key(layers, pictures, encodings, options, device)) if directory else None
+    finished = [state.load(block.name) if state else None for block in found]
+    total = sum(
+        options.iterations // 2 * (1 + block.attends) + options.iterations * any(op.weights > 0 for op in block.ops)
+        for block, result in zip(found, finished, strict=True)
+        if result is None
+    )
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress("reconstructing", done, total)
+
+    weigh = sensitivities(network, layers, [block.output.name for block in found], pictures, options.seed)
+    maps = Maps(network, found, pictures)
+    learned = Result({}, {})
+    report: dict[str, list[float]] = {}
+    exporter = Exporter(dict(encodings), seen, options, {})
+    work = Reconstruction(exporter, export, maps, torch.device(device))
+    for index, (block, result) in enumerate(zip(found, finished, strict=True)):
+        target, sensitivity = maps.target(block), weigh[block.output.name]
+        if result is None:
+            result = work.learn(block, target, sensitivity, options.seed + index, tick)
+            if state:
+                state.save(block.name, result)
+        report[block.name] = [_decibels(error) for error in result.errors]
+        learned = Result({**learned.rounded, **result.rounded}, {**learned.encodings, **result.encodings})
+        work.exporter = work.fork(result)
+        made = work.layers(work.exporter, block)
+        everyone = torch.arange(len(pictures))
+        maps.advance(index, block, target, maps.integers(made, block, everyone))
+    return Reconstructed(learned, report)
+
+
+def _decibels(error: float) -> float:
+    return round(-10 * log10(max(error, 1e-30)), 2)
+
+
+def _affordable(pictures: Tensor, layers: list[FloatLayer]) -> Tensor:
+    """As many of the pictures, evenly taken, as there is memory for."""
+    largest = max(layer.op.c_out * layer.op.size_out[0] * layer.op.size_out[1] for layer in layers)
+    count = max(2, MEMORY // (4 * largest))
+    return pictures[:: -(-len(pictures) // count)]
