@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": "Show a network's layers: operation, engine, shapes, MACs, weights.",
     "quantize": "Turn a float network into integers.",
     "evaluate": "Measure the integer network's accuracy.",
+    "errors": "Show what quantization costs, tensor by tensor and quantizer by quantizer.",
     "export": "Write the integer network as ONNX and compare it with the integers.",
     "generate": "Write the Verilog, its manifest and the program.",
     "simulate": "Run the Verilog and compare every layer with ==.",

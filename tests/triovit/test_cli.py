@@ -27,7 +27,18 @@ def test_help_lists_the_commands_in_the_order_of_the_road(triovit):
     assert result.code == 0
     places = [result.out.index(f"\n  {name} ") for name in cli.COMMANDS]
     assert places == sorted(places)
-    assert list(cli.COMMANDS) == ["inspect", "quantize", "evaluate", "export", "generate", "simulate", "report", "doctor", "demo"]
+    assert list(cli.COMMANDS) == [
+        "inspect",
+        "quantize",
+        "evaluate",
+        "errors",
+        "export",
+        "generate",
+        "simulate",
+        "report",
+        "doctor",
+        "demo",
+    ]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
