@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Cat, Const
+from amaranth import Cat, Const, Module, Mux
 from amaranth.hdl import Value
 
 from hw.compiler import compile as compiler
 from hw.compiler import lower
-from hw.compiler.packets import Packet
+from hw.compiler.packets import RECORD, Packet
 from hw.compiler.program import Program
 from hw.config import TOY
-from hw.control.descriptor import Opcode, Unit
+from hw.control.descriptor import Act, Opcode, Unit
+from hw.delay import delayed
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import MacBlock
@@ -26,11 +27,13 @@ from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.units.divisor_buffer import DivisorBuffer
+from hw.units.divisor_code import DivisorCode
 from hw.units.layer_norm import LayerNormCore
 from hw.units.log2 import Log2
 from hw.units.requantizer import Requantizer
 from hw.units.row_sum import RowSum
 from hw.units.second_step import SecondStep
+from quant.contract import QUOTIENT_SHIFT, RECIPROCALS
 from tests.support import core_check
 from tests.support.networks import NetworkBuilder
 from tests.support.tamper import Instead, constant, plus, tampered, with_field
@@ -50,12 +53,37 @@ def block(net: NetworkBuilder) -> None:
     net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
 
 
+def plain_block(net: NetworkBuilder) -> None:
+    """A residual in a network without a hardswish."""
+    stem = net.stem(6, act="none")
+    net.pw("pw2", net.dw("dw", stem, act="none"), 6, residual=stem)
+
+
 def stride(net: NetworkBuilder) -> None:
     net.dw("dw", net.stem(5), stride=2)
 
 
 def attention(net: NetworkBuilder) -> None:
-    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4)
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=4)
+
+
+def fine_attention(net: NetworkBuilder) -> None:
+    """Divisors with a fraction; those of the second head lie around its smallest exponent."""
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=8)
+    arrays = net.layers[-1].arrays
+    arrays["o_shift"][1] += 13 - arrays["div_min"][1]
+    arrays["div_min"][1] = 13
+
+
+def after_attention(net: NetworkBuilder) -> None:
+    net.pw("proj", net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=4), 6)
+
+
+def both_widths(net: NetworkBuilder) -> None:
+    """A layer of either kind, in turn on the same units."""
+    qkv = net.pw("qkv", net.stem(4), 24)
+    net.attention("coarse", (qkv,), 4, code_bits=4)
+    net.attention("fine", (qkv,), 4, code_bits=8)
 
 
 def pool(net: NetworkBuilder) -> None:
@@ -80,7 +108,20 @@ def attention_over_old_values(net: NetworkBuilder) -> None:
     net.attention("att", (over_old_values(net),), 4)
 
 
-NETWORKS = (product, block, stride, attention, pool, vector, pool_over_old_values, attention_over_old_values)
+NETWORKS = (
+    product,
+    block,
+    stride,
+    attention,
+    fine_attention,
+    after_attention,
+    both_widths,
+    plain_block,
+    pool,
+    vector,
+    pool_over_old_values,
+    attention_over_old_values,
+)
 
 
 def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0) -> str | None:
@@ -113,6 +154,16 @@ def swapped_channels(*args: Any) -> Packet:
     return replace(packet, payload=payload.reshape(packet.payload.shape))
 
 
+def multiplier_of_another_channel(*args: Any) -> Packet:
+    """Each channel has the ``three`` of its neighbour, and everything else its own."""
+    packet = true_param_packet(*args)
+    payload = packet.payload.copy()
+    records = payload[:, :, : TOY.m * RECORD.itemsize].reshape(-1, TOY.m, RECORD.itemsize).copy().view(RECORD)[..., 0]
+    records["three"] = np.roll(records["three"], 1, axis=1)
+    payload[:, :, : TOY.m * RECORD.itemsize] = records.view(np.uint8).reshape(*payload.shape[:2], -1)
+    return replace(packet, payload=payload)
+
+
 def shifted_parameters(*args: Any) -> Packet:
     packet = true_param_packet(*args)
     return replace(packet, payload=np.roll(packet.payload, 16, axis=2))
@@ -132,8 +183,24 @@ def array_with(engine: type, **fields: int) -> Callable:
     return elaborate
 
 
+def upper_halves_lost(codes: Any) -> Value:
+    return Cat(Cat(codes[slot][:4], Const(0, 4)) for slot in range(TOY.l))
+
+
 def transposed(rows: Any) -> Value:
     return Cat(Value.cast(rows[j][i]) for i in range(TOY.m) for j in range(TOY.m))
+
+
+class WrappingLog2(Log2):
+    """Codes with a fraction that fall below 0 wrap around. Divisors are below 2^16, so that those from exponent 0 on fit."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.inner = inner = Log2()
+        m.d.comb += [inner.d.eq(self.d), inner.fine.eq(1), inner.div_min.eq(0)]
+        some, least = (delayed(m, value, self.latency, name) for value, name in ((self.d.any(), "some"), (self.div_min, "least")))
+        m.d.comb += self.code.eq(Mux(some, inner.code - (least << 4), 0))
+        return m
 
 
 def without_waiting(opcode: Opcode) -> Callable:
@@ -161,6 +228,47 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "bias ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, bias=constant(0)), product, 0),
     "divisor's code ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, code=constant(0)), attention, 0),
     "logarithm off by one": ("hw.units.post_processor.Log2", tampered(Log2, code=plus(1)), attention, 0),
+    "fraction off by one": ("hw.units.post_processor.Log2", tampered(Log2, code=plus(1)), fine_attention, 0),
+    "fraction cut off": ("hw.units.post_processor.Log2", tampered(Log2, code=lambda code: code & 0xF0), fine_attention, 0),
+    "every code with a fraction": ("hw.units.post_processor.Log2", tampered(Log2, fine=ONES), both_widths, 0),
+    "no code with a fraction": ("hw.units.post_processor.Log2", tampered(Log2, fine=constant(0)), both_widths, 0),
+    "codes below the smallest not held": ("hw.units.post_processor.Log2", WrappingLog2, fine_attention, 0),
+    "codes kept without their upper half": (
+        "hw.units.post_processor.DivisorBuffer",
+        tampered(DivisorBuffer, read_codes=upper_halves_lost),
+        fine_attention,
+        0,
+    ),
+    "whole code not shifted": ("hw.units.post_processor.DivisorCode", tampered(DivisorCode, fine=constant(0)), fine_attention, 0),
+    "rounded code shifted": ("hw.units.post_processor.DivisorCode", tampered(DivisorCode, fine=ONES), attention, 0),
+    "divisors of what is no quotient": (
+        "hw.units.post_processor.DivisorCode",
+        tampered(DivisorCode, used=ONES),
+        after_attention,
+        0,
+    ),
+    "reciprocal of a neighbour": ("hw.units.divisor_code.RECIPROCALS", RECIPROCALS[1:] + RECIPROCALS[:1], fine_attention, 0),
+    "reciprocal off by one": (
+        "hw.units.post_processor.DivisorCode",
+        tampered(DivisorCode, reciprocal=plus(1)),
+        fine_attention,
+        0,
+    ),
+    "quotient not multiplied": (
+        "hw.units.post_processor.SecondStep",
+        tampered(SecondStep, act=lambda act: Mux(act == Act.QUOTIENT, Act.NONE, act)),
+        fine_attention,
+        0,
+    ),
+    "quotient shifted too far": ("hw.compiler.lower.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
+    "residual multiplier off by one": (
+        "hw.units.post_processor.SecondStep",
+        tampered(SecondStep, three=plus(1)),
+        plain_block,
+        0,
+    ),
+    "residual multiplier of another channel": ("hw.compiler.lower.param_packet", multiplier_of_another_channel, plain_block, 0),
+    "residual not multiplied": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=constant(1)), plain_block, 0),
     "one code for all pixels": (
         "hw.units.post_processor.DivisorBuffer",
         tampered(DivisorBuffer, read_split=constant(0)),

@@ -100,18 +100,19 @@ class NetworkBuilder:
             shift = np.full(heads, int(np.floor(np.log2(65535 / gain))), np.int32)
             return np.full(heads, int(gain * 2.0 ** shift[0]), np.int32), shift
 
-        z_mult, z_shift = scale(60 / (1500 * np.sqrt(pixels)))
+        z_mult, z_shift = scale(20 / (1500 * np.sqrt(pixels)))
         k_mult, k_shift = scale(100 / (30 * pixels))
-        o_mult, o_shift = scale(0.5)
+        o_mult, o_shift = scale(64.0)
+        div_min = self.rng.integers(2, 8, heads).astype(np.int32)
         arrays = {
             "z_mult": z_mult,
             "z_shift": z_shift,
             "k_mult": k_mult,
             "k_shift": k_shift,
             "o_mult": o_mult,
-            # A code with a fraction leaves a mean factor of 48 to the reciprocals.
-            "o_shift": o_shift - (4 if code_bits == CODE_BITS else 9),
-            "div_min": self.rng.integers(2, 8, heads).astype(np.int32),
+            # About 64 N / D; to the reciprocals of codes with a fraction a factor of 32 and more is left.
+            "o_shift": o_shift + div_min - (0 if code_bits == CODE_BITS else 5),
+            "div_min": div_min,
         }
         attrs = {"heads": heads, "dim": dim, "code_bits": code_bits}
         return self._add(name, "attention", sources, (heads * dim, h, w), attrs, None, arrays)

@@ -76,15 +76,27 @@ def layernorm(x, gamma):
     return np.array([sat(rs((count * v - s1) * inv, 21), 16) * int(g) for v, g in zip(values, gamma, strict=True)], object)
 
 
-def code(divisor, div_min):
+def code(divisor, div_min, code_bits=4):
+    """The logarithm from the divisor's binary digits; zeros stand below its last one."""
     if divisor == 0:
         return 0
     bits = f"{divisor:b}"
-    exponent = len(bits) - 1 + (bits[1:2] == "1")
-    return min(max(exponent - div_min, 0), 15)
+    if code_bits == 4:
+        return min(max(len(bits) - 1 + (bits[1:2] == "1") - div_min, 0), 15)
+    return min(max(16 * (len(bits) - 1 - div_min) + int((bits[1:] + "0000")[:4], 2), 0), 255)
 
 
-def attention(inputs, dim, arrays):
+def quotient(numerator, code, mult, shift, code_bits=4):
+    """One number divided by what ``code`` stands for; the reciprocal is that of the middle of the fraction's interval."""
+    if code_bits == 4:
+        return sat(sat(rs(numerator * mult, shift + code), 16), 8)
+    whole, fraction = divmod(code, 16)
+    middle = 1 + (Fraction(fraction) + Fraction(1, 2)) / 16
+    t = sat(rs(numerator * mult, shift + whole), 16)
+    return sat(rs(t * floor(512 / middle + Fraction(1, 2)), 14), 8)
+
+
+def attention(inputs, dim, arrays, code_bits=4):
     """One picture; ``inputs`` are [3 * d * heads, H, W]. Returns z, ksum, code and output."""
     heads = [(x.reshape(x.shape[0], -1), first) for x in inputs for first in range(0, len(x), 3 * dim)]
     pixels = inputs[0].shape[1] * inputs[0].shape[2]
@@ -94,9 +106,8 @@ def attention(inputs, dim, arrays):
     output = np.zeros((len(heads) * dim, pixels), object)
     for g, (x, first) in enumerate(heads):
 
-        def scaled(acc, what, code=0, g=g):
-            mult, shift = int(arrays[f"{what}_mult"][g]), int(arrays[f"{what}_shift"][g])
-            return sat(sat(rs(acc * mult, shift + code), 16), 8)
+        def scaled(acc, what, code=0, bits=4, g=g):
+            return quotient(acc, code, int(arrays[f"{what}_mult"][g]), int(arrays[f"{what}_shift"][g]), bits)
 
         q, k = ([[max(int(v), 0) for v in x[first + part * dim + i]] for i in range(dim)] for part in (0, 1))
         v = [[int(value) for value in x[first + 2 * dim + j]] for j in range(dim)]
@@ -105,7 +116,7 @@ def attention(inputs, dim, arrays):
             for j in range(dim):
                 z[g, i, j] = scaled(sum(k[i][p] * v[j][p] for p in range(pixels)), "z")
         for p in range(pixels):
-            codes[g, p] = code(sum(q[i][p] * ksum[g, i] for i in range(dim)), int(arrays["div_min"][g]))
+            codes[g, p] = code(sum(q[i][p] * ksum[g, i] for i in range(dim)), int(arrays["div_min"][g]), code_bits)
             for j in range(dim):
-                output[g * dim + j, p] = scaled(sum(q[i][p] * z[g, i, j] for i in range(dim)), "o", codes[g, p])
+                output[g * dim + j, p] = scaled(sum(q[i][p] * z[g, i, j] for i in range(dim)), "o", codes[g, p], code_bits)
     return z, ksum, codes, output.reshape(-1, *inputs[0].shape[1:])

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from quant.contract import RECIPROCALS
 from sim.golden import arithmetic
-from sim.golden.arithmetic import PostParameters, Residual, post_process
+from sim.golden.arithmetic import PostParameters, post_process
 from tests.sim.golden import plain
 from triovit.errors import InternalError
 
@@ -64,14 +65,18 @@ def test_msb_of_every_power_and_its_neighbours():
 
 
 @UNHURRIED
-@given(st.integers(0, 2**20 - 1), st.integers(0, 20))
-@example(0, 0)
-@example(1, 0)
-@example(2**20 - 1, 0)
-def test_log2_code(divisor, div_min):
-    code = arithmetic.log2_code(column(divisor), div_min)
+@given(st.integers(0, 2**20 - 1), st.integers(0, 20), st.sampled_from([4, 8]))
+@example(0, 0, 4)
+@example(0, 0, 8)
+@example(1, 0, 4)
+@example(1, 0, 8)
+@example(1, 1, 8)
+@example(2**20 - 1, 0, 4)
+@example(2**20 - 1, 0, 8)
+def test_log2_code(divisor, div_min, code_bits):
+    code = arithmetic.log2_code(column(divisor), div_min, code_bits)
     assert code.dtype == np.uint8
-    assert code.tolist() == [plain.code(divisor, div_min)]
+    assert code.tolist() == [plain.code(divisor, div_min, code_bits)]
 
 
 def test_log2_code_of_the_papers_example():
@@ -81,6 +86,17 @@ def test_log2_code_of_the_papers_example():
 def test_log2_code_of_small_divisors():
     exponents = [0, 0, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4]
     assert arithmetic.log2_code(np.arange(17), 0).tolist() == exponents
+
+
+def test_log2_code_with_a_fraction_of_small_divisors():
+    """Sixteenths of an octave: 1, 2, 3 = 2 * (1 + 8/16), 5 = 4 * (1 + 4/16), 31 = 16 * (1 + 15/16)."""
+    assert arithmetic.log2_code(column(1, 2, 3, 4, 5, 16, 17, 31, 32), 0, 8).tolist() == [0, 16, 24, 32, 36, 64, 65, 79, 80]
+    assert arithmetic.log2_code(column(33, 34), 0, 8).tolist() == [80, 81], "what lies below the fraction is cut off"
+
+
+def test_log2_code_with_a_fraction_at_its_limits():
+    assert arithmetic.log2_code(column(2**16 - 1, 2**16, 2**20 - 1), 0, 8).tolist() == [255, 255, 255]
+    assert arithmetic.log2_code(column(1, 31, 32, 34), 5, 8).tolist() == [0, 0, 0, 1]
 
 
 @UNHURRIED
@@ -130,14 +146,14 @@ def test_post_processing_without_residual(acc, channel, out_shift, act):
 
 
 @UNHURRIED
-@given(ACCUMULATOR, CHANNEL, st.integers(0, 31), st.integers(-128, 127), st.integers(0, 2**15 - 1), st.integers(-512, 511))
-@example(2**25 - 1, {"bias": 2**25, "mult": 65535, "shift": 0, "three": 0, "zero": 511}, 0, 127, 2**15 - 1, -512)
-@example(-(2**25), {"bias": -(2**25), "mult": 65535, "shift": 0, "three": 0, "zero": -512}, 31, -128, 2**15 - 1, 511)
-def test_post_processing_with_residual(acc, channel, out_shift, r, mult, zero):
-    post = parameters(channel, out_shift=out_shift, residual=Residual(mult, zero))
+@given(ACCUMULATOR, CHANNEL, st.integers(0, 31), st.integers(-128, 127), st.integers(-128, 127))
+@example(2**25 - 1, {"bias": 2**25, "mult": 65535, "shift": 0, "three": 2**14 - 1, "zero": 511}, 0, 127, -128)
+@example(-(2**25), {"bias": -(2**25), "mult": 65535, "shift": 0, "three": 2**14 - 1, "zero": -512}, 31, -128, 127)
+def test_post_processing_with_residual(acc, channel, out_shift, r, zero):
+    post = parameters(channel, out_shift=out_shift, res_zero=zero)
     q = post_process(column([acc]), post, residual=np.array([[r]], np.int8))
     arrays = {k: [v] for k, v in channel.items()}
-    assert q.tolist() == [[plain.post(acc, 0, arrays, out_shift=out_shift, residual=(r, mult, zero))]]
+    assert q.tolist() == [[plain.post(acc, 0, arrays, out_shift=out_shift, residual=(r, zero))]]
 
 
 @UNHURRIED
@@ -145,6 +161,39 @@ def test_post_processing_with_residual(acc, channel, out_shift, r, mult, zero):
 def test_post_processing_of_a_quotient(acc, channel, code):
     q = post_process(column([acc]), parameters(channel), code=np.array([[code]], np.uint8))
     assert q.tolist() == [[plain.post(acc, 0, {k: [v] for k, v in channel.items()}, code=code)]]
+
+
+NUMERATOR, MULT, SHIFT = st.integers(-(2**20), 2**20 - 1), st.integers(0, 65535), st.integers(0, 47)
+
+
+@UNHURRIED
+@given(NUMERATOR, st.integers(0, 255), MULT, SHIFT, st.sampled_from([4, 8]))
+@example(2**20 - 1, 0, 65535, 0, 8)
+@example(-(2**20), 0, 65535, 0, 8)
+@example(12345, 255, 65535, 0, 8)
+def test_quotient(numerator, code, mult, shift, code_bits):
+    code &= (1 << code_bits) - 1
+    words = np.full((1, 1, 1, 1), code, np.uint8)
+    q = arithmetic.quotient(np.full((1, 1, 1, 1), numerator), words, column(mult), column(shift), code_bits)
+    assert q.dtype == np.int8
+    assert q.ravel().tolist() == [plain.quotient(numerator, code, mult, shift, code_bits)]
+
+
+def test_reciprocals_are_those_of_the_intervals_middles():
+    assert (RECIPROCALS[0], RECIPROCALS[15]) == (496, 260)
+    exact = [512 / (1 + (f + 0.5) / 16) for f in range(16)]
+    assert all(abs(found - value) <= 0.5 for found, value in zip(RECIPROCALS, exact, strict=True))
+
+
+def test_a_quotient_is_within_a_thirty_third_of_the_exact_one():
+    """100 N / D for N = D, where rounding to whole numbers adds one half at most."""
+    divisors = np.arange(16, 4096)
+    code = arithmetic.log2_code(divisors, 4, 8)[None, None, None]
+    # The whole part is msb - 4, so that the first step leaves 3200 * N / 2^msb; R[f] is 2^14 / 32 divided by 1 + f / 16 or so.
+    mult, shift = column(3200 * 2**4), column(8)
+    q = arithmetic.quotient(divisors[None, None, None], code, mult, shift, 8).ravel()
+    assert (np.abs(q.astype(int) - 100) <= 100 / 33 + 0.5).all()
+    assert np.abs(q.astype(int) - 100).max() >= 3
 
 
 @UNHURRIED
@@ -192,20 +241,16 @@ def test_constants_outside_their_range(field, value, message):
     [
         ({"out_shift": 32}, "out_shift must lie in [0, 31], but spans [32, 32]"),
         ({"act": "relu"}, "act must be none or hardswish, got 'relu'"),
-        ({"act": "hardswish", "residual": Residual(1, 0)}, "a layer has a hardswish or a residual, never both"),
+        ({"act": "hardswish", "res_zero": 0}, "a layer has a hardswish or a residual, never both"),
+        ({"res_zero": 128}, "res_zero must lie in [-128, 127], but spans [128, 128]"),
+        ({"res_zero": -129}, "res_zero must lie in [-128, 127], but spans [-129, -129]"),
+        ({"res_zero": 0, "logits": True}, "a layer that stores logits has neither a hardswish nor a residual"),
         ({"act": "hardswish", "logits": True}, "a layer that stores logits has neither a hardswish nor a residual"),
     ],
 )
 def test_layer_constants_that_the_contract_forbids(rest, message):
     with pytest.raises(InternalError, match=f"^{re.escape(message)}$"):
         parameters(ONE, **rest)
-
-
-def test_residual_constants_outside_their_range():
-    with pytest.raises(InternalError, match=re.escape("res_mult must lie in [0, 32767], but spans [32768, 32768]")):
-        Residual(32768, 0)
-    with pytest.raises(InternalError, match=re.escape("res_zero must lie in [-512, 511], but spans [-513, -513]")):
-        Residual(0, -513)
 
 
 def test_vectors_of_different_length():
@@ -225,7 +270,7 @@ def test_residual_tensor_and_constants_come_together():
     with pytest.raises(InternalError, match=r"^a residual tensor and residual constants must come together$"):
         post_process(column([0]), parameters(ONE), residual=np.zeros((1, 1), np.int8))
     with pytest.raises(InternalError, match=re.escape("residual has shape (1, 2), the accumulators (1, 1)")):
-        post_process(column([0]), parameters(ONE, residual=Residual(1, 0)), residual=np.zeros((1, 2), np.int8))
+        post_process(column([0]), parameters(ONE, res_zero=0), residual=np.zeros((1, 2), np.int8))
 
 
 def test_nothing_is_within_every_range():

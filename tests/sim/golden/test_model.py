@@ -26,9 +26,10 @@ def trace(network):
     return GoldenModel(network).run(pictures())
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_random_networks_equal_plain_python(seed):
-    network = small_network(seed)
+@pytest.mark.parametrize("code_bits", [4, 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_networks_equal_plain_python(seed, code_bits):
+    network = small_network(seed, code_bits)
     expected = Trace(tuple(layer.name for layer in network.layers), plain_run(network, pictures(2, seed)), network.output)
     comparison = compare(expected, GoldenModel(network).run(pictures(2, seed)))
     assert comparison.equal, str(comparison)

@@ -1,27 +1,44 @@
 """Faults planted one at a time: the comparison with plain Python must notice every single one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from quant.contract import CODE_WIDTHS, RECIPROCALS
 from sim.compare import compare
 from sim.golden import arithmetic, attention, layernorm, model, operators
-from sim.golden.arithmetic import Residual
 from sim.golden.model import GoldenModel
 from sim.golden.trace import Trace
 from tests.sim.golden import plain
 from tests.sim.golden.networks import pictures, plain_run, small_network
 
-NETWORK, PICTURES = small_network(), pictures()
-EXPECTED = Trace(tuple(layer.name for layer in NETWORK.layers), plain_run(NETWORK, PICTURES), NETWORK.output)
-NEAR_FLAT = np.array([[5, 5, 6, 5, 5, 5, 4, 5, 5], [-128, 127, 3, 90, -77, 14, 15, 16, 17]], np.int8)
+NETWORKS, PICTURES = [small_network(code_bits=bits) for bits in CODE_WIDTHS], pictures()
+EXPECTED = [
+    Trace(tuple(layer.name for layer in network.layers), plain_run(network, PICTURES), network.output) for network in NETWORKS
+]
+#: The deviation of the last one is 84.9.
+NEAR_FLAT = np.array([[5, 5, 6, 5, 5, 5, 4, 5, 5], [-128, 127, 3, 90, -77, 14, 15, 16, 17], [0] * 8 + [30]], np.int8)
 GAMMA = np.array([1023, -1023, 512, 77, 1, 0, -300, 900, 901])
 LONG = np.where(np.arange(2001) == 7, 127, -128).astype(np.int8)[None]
+#: Divisors and smallest exponents of which both ends of either code's range are beyond.
+DIVISORS = [(d, least) for d in (0, 1, 3, 31, 32, 1000, 2**17 + 5, 2**20 - 1) for least in (0, 3, 12)]
+
+
+def same_codes(code_bits):
+    divisors, least = np.array(DIVISORS, np.int64).T
+    found = arithmetic.log2_code(divisors, least, code_bits).tolist()
+    return found == [plain.code(d, smallest, code_bits) for d, smallest in DIVISORS]
 
 
 def all_equal():
-    """The equality suite: a network of every kind of layer, a nearly constant LayerNorm, a sum beyond float32."""
+    """The equality suite: networks of every kind of layer, extreme divisors, a flat LayerNorm, a sum beyond float32."""
     return (
-        compare(EXPECTED, GoldenModel(NETWORK, checked=False).run(PICTURES)).equal
+        all(
+            compare(expected, GoldenModel(network, checked=False).run(PICTURES)).equal
+            for expected, network in zip(EXPECTED, NETWORKS, strict=True)
+        )
+        and all(same_codes(code_bits) for code_bits in CODE_WIDTHS)
         and all((layernorm.layernorm(x[None], GAMMA)[0] == plain.layernorm(x, GAMMA)).all() for x in NEAR_FLAT)
         and (operators.fc(LONG, np.full((1, 2001), 127, np.int8))[0] == plain.fc(LONG[0], np.full((1, 2001), 127))).all()
     )
@@ -29,6 +46,7 @@ def all_equal():
 
 RS, SAT, CODE, PAD, TAP = arithmetic.rs, arithmetic.sat, arithmetic.log2_code, operators.pad_map, operators.tap
 GATE, SPLIT, PW, CONV, POST = arithmetic.hardswish_gate, attention.split_heads, operators.pw, operators.conv, model.post_process
+QUOTIENT = arithmetic.quotient
 
 
 def halves_down(v, s):
@@ -43,17 +61,57 @@ def stride_phase(padded, ky, kx, stride, height, width):
     return TAP(np.roll(padded, 1 - stride, axis=-1), ky, kx, stride, height, width)
 
 
-def leading_one_only(divisor, div_min):
-    return np.where(divisor == 0, 0, np.clip(arithmetic.msb(divisor) - div_min, 0, 15)).astype(np.uint8)
+def leading_one_only(divisor, div_min, code_bits):
+    coarse = np.where(divisor == 0, 0, np.clip(arithmetic.msb(divisor) - div_min, 0, 15)).astype(np.uint8)
+    return coarse if code_bits == 4 else CODE(divisor, div_min, code_bits)
 
 
-def two_roundings(acc, post, *, residual=None, code=None, checked=True):
+def fine(change):
+    """Codes with a fraction go through ``change``, as integers of any size; those without stay."""
+
+    def log2_code(divisor, div_min, code_bits):
+        code = CODE(divisor, div_min, code_bits)
+        return code if code_bits == 4 else change(code.astype(np.int64), divisor, div_min).astype(np.uint8)
+
+    return log2_code
+
+
+def rounded_fraction(code, divisor, div_min):
+    half = np.maximum(1 << np.maximum(arithmetic.msb(divisor), 0) >> 5, 0)
+    return CODE(divisor + half, div_min, 8)
+
+
+def unclamped(code, divisor, div_min):
+    whole = arithmetic.msb(divisor) - div_min
+    return np.where(divisor == 0, 0, 16 * whole + code % 16)
+
+
+def quotients(change):
+    """Quotients by codes with a fraction are made of what ``change`` gives; the others stay."""
+
+    def quotient(numerator, code, mult, shift, code_bits, *, checked=True):
+        return QUOTIENT(numerator, code if code_bits == 4 else change(code), mult, shift, code_bits, checked=checked)
+
+    return quotient
+
+
+def post_with(**changes):
+    """Post-processing of layers with a residual with other constants: each of ``changes`` makes one from the true one."""
+
+    def post_process(acc, post, **rest):
+        if post.res_zero is not None:
+            post = replace(post, **{name: change(getattr(post, name)) for name, change in changes.items()})
+        return POST(acc, post, **rest)
+
+    return post_process
+
+
+def two_roundings(acc, post, *, residual=None, checked=True):
     if residual is None:
-        return POST(acc, post, code=code, checked=checked)
-    arrays = (post.bias, post.mult, post.shift, post.three, post.zero)
-    rounded = POST(acc, arithmetic.PostParameters(*arrays, out_shift=post.out_shift)).astype(np.int64)
-    added = RS((residual.astype(np.int64) - post.residual.zero) * post.residual.mult, post.out_shift)
-    return SAT(rounded + added, 8).astype(np.int8)
+        return POST(acc, post, checked=checked)
+    rounded = POST(acc, replace(post, res_zero=None)).astype(np.int64)
+    three = post.three.astype(np.int64).reshape(-1, *(1,) * (acc.ndim - 2))
+    return SAT(rounded + RS((residual.astype(np.int64) - post.res_zero) * three, post.out_shift), 8).astype(np.int8)
 
 
 BUGS = {
@@ -69,12 +127,24 @@ BUGS = {
     "kernel transposed": (operators, "conv", lambda x, w, pad, stride: CONV(x, w.swapaxes(2, 3), pad, stride)),
     "stride out of phase": (operators, "tap", stride_phase),
     "log2 without the bit below": (arithmetic, "log2_code", leading_one_only),
-    "log2 off by one": (arithmetic, "log2_code", lambda d, least: CODE(d, least + 1)),
+    "log2 off by one": (arithmetic, "log2_code", lambda d, least, bits: CODE(d, least + 1, bits)),
+    "fraction off by one": (arithmetic, "log2_code", fine(lambda code, d, least: code ^ 1)),
+    "fraction rounded": (arithmetic, "log2_code", fine(rounded_fraction)),
+    "fraction forgotten": (arithmetic, "log2_code", fine(lambda code, d, least: code & ~15)),
+    "fraction without its clamp": (arithmetic, "log2_code", fine(unclamped)),
+    "codes of the other width": (arithmetic, "log2_code", lambda d, least, bits: CODE(d, least, sum(CODE_WIDTHS) - bits)),
+    "whole code not shifted": (arithmetic, "quotient", quotients(lambda code: code % 16 * 17)),
+    "reciprocal of another code": (arithmetic, "quotient", quotients(lambda code: code ^ 1)),
+    "reciprocal of a neighbour": (arithmetic, "RECIPROCALS", RECIPROCALS[1:] + RECIPROCALS[:1]),
+    "reciprocal of the interval's end": (arithmetic, "RECIPROCALS", tuple(round(8192 / (16 + f)) for f in range(16))),
+    "a quotient shifted too far": (arithmetic, "QUOTIENT_SHIFT", 15),
     "no relu": (arithmetic, "relu", lambda v: v),
     "query and key swapped": (attention, "split_heads", lambda x, dim: SPLIT(x, dim)[:, :, [1, 0, 2]]),
     "heads in reverse": (attention, "split_heads", lambda x, dim: SPLIT(x, dim)[:, ::-1]),
-    "residual zero off by one": (model, "Residual", lambda mult, zero: Residual(mult, zero + 1)),
-    "residual factor off by one": (model, "Residual", lambda mult, zero: Residual(mult + 1, zero)),
+    "residual zero off by one": (model, "post_process", post_with(res_zero=lambda zero: zero + 1)),
+    "residual multiplier off by one": (model, "post_process", post_with(three=lambda three: three + 1)),
+    "residual multiplier of another channel": (model, "post_process", post_with(three=lambda three: np.roll(three, 1))),
+    "one residual multiplier for all": (model, "post_process", post_with(three=lambda three: np.full_like(three, three[0]))),
     "residual rounded by itself": (model, "post_process", two_roundings),
     "hardswish three off by one": (arithmetic, "hardswish_gate", lambda t, three: GATE(t, three + 1)),
     "hardswish without its upper bound": (arithmetic, "hardswish_gate", lambda t, three: np.maximum(t + three, 0)),
