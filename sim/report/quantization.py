@@ -130,6 +130,7 @@ def _divisors(fields: Fields) -> DivisorRow:
     row = DivisorRow(fields.get("layer", str), bits, fields.numbers("codes"), fields.count("lowest"), fields.numbers("exponents"))
     if len(row.codes) != 1 << bits:
         raise fields.fail("codes", f"has {len(row.codes)} entries, and must have {1 << bits}")
-    if min((*row.codes, *row.exponents)) < 0:
-        raise fields.fail("codes", "and exponents must not be negative")
+    for name, counts in (("codes", row.codes), ("exponents", row.exponents)):
+        if min(counts, default=0) < 0:
+            raise fields.fail(name, "must not be negative")
     return row
