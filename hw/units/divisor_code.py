@@ -1,6 +1,6 @@
 """What the code of a divisor means to a quotient: a shift and a reciprocal (integer contract, section 7)."""
 
-from amaranth import Array, Module, Mux
+from amaranth import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,8 +43,9 @@ class DivisorCode(wiring.Component):
         """Selections alone."""
         m = Module()
         whole = Mux(self.fine, self.code[FRACTION_BITS:], self.code[:CODE_BITS])
-        m.d.comb += [
-            self.shift.eq(Mux(self.used, whole, 0)),
-            self.reciprocal.eq(Array(RECIPROCALS)[self.code[:FRACTION_BITS]]),
-        ]
+        m.d.comb += self.shift.eq(Mux(self.used, whole, 0))
+        # Bit by bit, as synthesis would take a table for a memory.
+        for bit in range(RECIPROCAL_BITS):
+            having = [f for f, value in enumerate(RECIPROCALS) if value >> bit & 1]
+            m.d.comb += self.reciprocal[bit].eq(self.code[:FRACTION_BITS].matches(*having))
         return m
