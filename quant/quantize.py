@@ -83,13 +83,13 @@ def quantize(
             return made
         return exporter.layer(layer, logits=layer is layers[-1])
 
-    exporter, done = Exporter(encodings, seen, options), []
+    exporter, done, learned = Exporter(encodings, seen, options), [], {}
     if options.reconstruction:
         better = reconstruct(
             network, layers, pictures, encodings, seen, options, export, directory=state, device=device, progress=progress
         )
         encodings |= better.result.encodings
-        exporter = Exporter(encodings, seen, options, better.result.rounded)
+        exporter, learned = Exporter(encodings, seen, options, better.result.rounded), {"reconstruction": better.report}
     for index, layer in enumerate(layers):
         done.append(export(exporter, layer))
         if progress:
@@ -112,6 +112,7 @@ def quantize(
             "remedies": _remedies(layers, seen, encodings),
             "factors": _factors(encodings, done),
             "attention": attention,
+            **learned,
         },
         float_score=score,
         float_weights=float_weights(network),

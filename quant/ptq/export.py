@@ -18,7 +18,7 @@ from quant.ptq.fixed_point import fixed_point
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Observations
 from quant.ptq.options import Options
-from quant.ptq.rounding import Rounded, nearest, per_input
+from quant.ptq.rounding import Rounded, corrected, nearest, per_input
 from quant.upsampling import COEFFICIENT_BITS
 from triovit.errors import UserError
 
@@ -112,10 +112,17 @@ class Exporter:
 
     def nearest(self, layer: FloatLayer) -> Rounded:
         """Return the weights of a convolution or a fully connected layer, rounded to the nearest."""
+        return nearest(layer, self.encodings[layer.op.inputs[0]], self._mean(layer), self.options)
+
+    def corrected(self, layer: FloatLayer, found: Rounded) -> Rounded:
+        """Return these weights with the layer's bias, corrected for them where the options ask for it."""
+        return corrected(layer, self.encodings[layer.op.inputs[0]], found.weight, found.scales, self._mean(layer))
+
+    def _mean(self, layer: FloatLayer) -> Tensor | None:
+        """The input's mean, where the bias is to be corrected with it."""
         source = layer.op.inputs[0]
         known = self.options.bias_correction and source in self.seen.statistics
-        mean = self.seen.statistics[source].mean if known else None
-        return nearest(layer, self.encodings[source], mean, self.options)
+        return self.seen.statistics[source].mean if known else None
 
     @staticmethod
     def _pool(layer: FloatLayer, source: Encoding) -> _Sums:

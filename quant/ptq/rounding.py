@@ -52,8 +52,13 @@ def nearest(layer: FloatLayer, source: Encoding, mean: Tensor | None, options: O
     # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
     scales = torch.maximum(scales, layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3)))
     weight = (wanted / by_output(scales, wanted)).round().clamp(-127, 127)
+    return corrected(layer, source, weight, scales, mean)
+
+
+def corrected(layer: FloatLayer, source: Encoding, weight: Tensor, scales: Tensor, mean: Tensor | None) -> Rounded:
+    """Put what the rounding of ``weight`` does to the input's ``mean`` (``[C]``, or None) into the bias."""
     bias = layer.bias.double()
     if mean is not None:
-        error = wanted - weight * by_output(scales, wanted)
+        error = effective(layer, source) - weight * by_output(scales, weight)
         bias = bias + (error * per_input(mean / source.factors, layer)).flatten(1).sum(1)
     return Rounded(weight, scales, bias)

@@ -87,12 +87,13 @@ class Step(nn.Module):
 class Weights(nn.Module):
     """A layer's weights between rounding down (0) and up (1), and what is added to its bias."""
 
-    def __init__(self, wanted: Tensor, bias: Tensor, rounded: Rounded, bias_step: Tensor):
-        """``wanted`` are the float weights times the input's factors, ``bias`` the float bias; ``bias_step`` (``[O]``) is what
-        a bias is learned in.
+    def __init__(self, wanted: Tensor, bias: Tensor, moved: Tensor, rounded: Rounded, bias_step: Tensor):
+        """``wanted`` are the float weights times the input's factors.
+
+        ``moved`` has been added to the float ``bias`` already; the rest is learned in ``bias_step`` (each ``[O]``).
         """
         super().__init__()
-        self.rounded = rounded
+        self.rounded, self.moved_before = rounded, moved
         exact = (wanted / self._spread(rounded.scales)).clamp(-127, 127)
         share = (exact - exact.floor()).float()
         self.up = nn.Parameter(torch.logit((share - _STRETCH_LOW) / (_STRETCH_HIGH - _STRETCH_LOW)))
@@ -100,7 +101,7 @@ class Weights(nn.Module):
         self.register_buffer("floor", exact.floor().float())
         self.register_buffer("nearest", rounded.weight.float())
         self.register_buffer("scales", rounded.scales.float())
-        self.register_buffer("exact_bias", bias.float())
+        self.register_buffer("exact_bias", (bias.double() + moved).float())
         self.register_buffer("rounded_bias", rounded.bias.float())
         self.register_buffer("bias_step", bias_step.float())
         self.register_buffer("wanted", wanted.float())
@@ -129,20 +130,20 @@ class Weights(nn.Module):
 
     def bias(self) -> Tensor:
         """The real bias."""
-        return (self.exact_bias if self.mode == "exact" else self.rounded_bias) + self.moved * self.bias_step
+        # The correction is for weights that are rounded to the nearest.
+        return (self.rounded_bias if self.mode == "nearest" else self.exact_bias) + self.moved * self.bias_step
 
     def unsettled(self, exponent: float) -> Tensor:
         """AdaRound's regulariser: the sum of ``1 - |2 share - 1| ** exponent``, 0 where every weight is rounded."""
         return (1 - (2 * self.share() - 1).abs().pow(exponent)).sum()
 
-    def learned(self) -> Rounded:
-        """What has been learned, as integers."""
-        bias = self.rounded.bias + self.moved_bias()
-        return Rounded(self.integers().detach().cpu().double(), self.rounded.scales, bias)
+    def rounded_as_learned(self) -> Rounded:
+        """The learned weights; the bias is as it was."""
+        return replace(self.rounded, weight=self.integers().detach().cpu().double())
 
     def moved_bias(self) -> Tensor:
         """What was added to the bias (float64 ``[O]``)."""
-        return (self.moved * self.bias_step).detach().cpu().double()
+        return self.moved_before + (self.moved * self.bias_step).detach().cpu().double()
 
 
 class FakeBlock(nn.Module):
@@ -266,8 +267,10 @@ class FakeBlock(nn.Module):
         }
 
     def learned_weights(self) -> dict[str, Rounded]:
-        """The learned weights by layer."""
-        return {op.name: self.weights[_key(op.name)].learned() for op in self.block.ops if _key(op.name) in self.weights}
+        """The learned weights by layer, with the biases as they were."""
+        return {
+            op.name: self.weights[_key(op.name)].rounded_as_learned() for op in self.block.ops if _key(op.name) in self.weights
+        }
 
     def moved_biases(self) -> dict[str, Tensor]:
         """What was added to the biases, by layer (float64 ``[O]``)."""

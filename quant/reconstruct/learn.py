@@ -12,7 +12,7 @@ from quant.reconstruct.fake import FakeBlock, Step
 from quant.reconstruct.samples import Samples
 
 #: Learning rates: of the roundings, of the biases (in steps of the output), and of the steps' logarithms.
-ROUNDING_RATE, BIAS_RATE, STEP_RATE = 3e-3, 2e-3, 5e-3
+ROUNDING_RATE, BIAS_RATE, STEP_RATE = 1e-2, 2e-3, 1.5e-2
 #: Weight of the rounding loss beside the reconstruction's, which is 1 at first; its exponent's range, and the share of the
 #: iterations before it counts.
 ROUNDING_LOSS, EXPONENTS, WARM_UP = 0.5, (20.0, 2.0), 0.2

@@ -91,8 +91,8 @@ class Reconstruction:
 
         def lesson() -> Lesson:
             exporter = self.fork(best)
-            fake = self._fake(block, exporter, best).to(self.place)
-            return Lesson(fake, self._samples(block, target, exporter.encodings), sensitivity, generator, tick)
+            fake = self.fake(block, exporter, best).to(self.place)
+            return Lesson(fake, self.samples(block, target, exporter.encodings), sensitivity, generator, tick)
 
         def judge(result: Result) -> Result:
             errors.append(self.error(block, result, target, sensitivity))
@@ -101,30 +101,42 @@ class Reconstruction:
         for attends in (False, True)[: 1 + block.attends]:
             now = lesson()
             now.steps(now.fake.attention_steps() if attends else list(now.fake.steps.values()), iterations // 2)
-            best = judge(self._renewed(block, best, now.fake))
+            encodings = now.fake.learned_encodings(best.encodings)
+            best = judge(self._biased(self.nearest(block, encodings), now.fake))
         if best.rounded:
             now = lesson()
             now.rounding(iterations)
-            best = judge(Result(now.fake.learned_weights(), best.encodings))
+            exporter, learned = self.fork(best), now.fake.learned_weights()
+            rounded = {
+                layer.op.name: exporter.corrected(layer, learned[layer.op.name])
+                for layer in block.layers
+                if layer.op.name in learned
+            }
+            best = judge(self._biased(Result(rounded, best.encodings), now.fake))
         return replace(best, errors=tuple(errors))
 
-    def _renewed(self, block: Block, before: Result, fake: FakeBlock) -> Result:
-        """The block with learned steps: the weights rounded to the nearest again, with the learned change of the biases."""
-        renewed = self.nearest(block, fake.learned_encodings(before.encodings))
+    @staticmethod
+    def _biased(result: Result, fake: FakeBlock) -> Result:
+        """The result with the learned change of the biases."""
         moved = fake.moved_biases()
-        rounded = {name: replace(found, bias=found.bias + moved[name]) for name, found in renewed.rounded.items()}
-        return Result(rounded, renewed.encodings)
+        return replace(
+            result,
+            rounded={name: replace(found, bias=found.bias + moved[name]) for name, found in result.rounded.items()},
+        )
 
-    def _fake(self, block: Block, exporter: Exporter, result: Result) -> FakeBlock:
+    def fake(self, block: Block, exporter: Exporter, result: Result) -> FakeBlock:
+        """The block as it learns, beginning with ``result``; ``exporter`` has it, and is left as it is after the block."""
         made, weights = self.layers(exporter, block), {}
         for layer in block.layers:
-            if (name := layer.op.name) in result.rounded:
-                out = exporter.encodings[name]
+            if (found := result.rounded.get(layer.op.name)) is not None:
+                out = exporter.encodings[layer.op.name]
                 wanted = effective(layer, exporter.encodings[layer.op.inputs[0]])
-                weights[name] = Weights(wanted, layer.bias, result.rounded[name], out.scale * out.factors)
+                moved = found.bias - exporter.corrected(layer, found).bias
+                weights[layer.op.name] = Weights(wanted, layer.bias, moved, found, out.scale * out.factors)
         return FakeBlock(block, exporter.encodings, weights, made)
 
-    def _samples(self, block: Block, target: Tensor, encodings: dict[str, Encoding]) -> Samples:
+    def samples(self, block: Block, target: Tensor, encodings: dict[str, Encoding]) -> Samples:
+        """What the block learns from."""
         chosen = self.learned_from
         codes = {name: self.maps.codes[name][chosen] for name in block.inputs}
         return Samples(block, codes, target[chosen], encodings, self.place)

@@ -11,7 +11,7 @@ from quant.reconstruct.blocks import Block
 #: Side of a crop in output pixels, its border of one pixel not counted, and crops of that size in a batch.
 CROP, BATCH = 32, 8
 #: Most pictures in a batch, however small the maps.
-BATCH_MAX = 32
+BATCH_MAX = 16
 
 
 @dataclass(frozen=True)

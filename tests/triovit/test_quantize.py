@@ -1,9 +1,12 @@
 """``triovit quantize`` and ``triovit evaluate``."""
 
+import json
 import re
 import shutil
 
 import pytest
+
+from quant.reconstruct.state import State
 
 FAST = ("--activations", "minmax", "--weights", "minmax")
 
@@ -177,3 +180,31 @@ def test_tampered_artifact_is_refused(triovit, artifact_path, tmp_path, monkeypa
     assert result.err.startswith("error: a/tensors.safetensors: differs from the manifest's sha256 (truncated or changed); ")
     assert result.err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_interrupted_reconstruction_goes_on(triovit, tmp_path, monkeypatch):
+    words = ("quantize", "digits", "--calib", "digits", "--pictures", 8, *FAST, "--reconstruct", "--iterations", 2)
+    saved = State.save
+
+    def interrupted(self, name, result):
+        saved(self, name, result)
+        if name == "S2.0.MB":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", interrupted)
+        assert triovit(*words, "-o", tmp_path / "a").code == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.blocks"]
+    other = triovit(*words, "--seed", 1, "-o", tmp_path / "a")
+    assert (other.code, other.out) == (2, "")
+    assert other.err.splitlines()[-1] == (
+        f"error: {tmp_path}/a.blocks: holds blocks of another network, other pictures or other settings; repeat the command that "
+        "was interrupted, or remove the directory"
+    )
+    again = triovit(*words, "-o", tmp_path / "a", "--json")
+    assert again.code == 0, again.err
+    assert (again.document["settings"]["reconstruction"], again.document["settings"]["iterations"]) == (True, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    calibration = json.loads((tmp_path / "a" / "manifest.json").read_text())["calibration"]
+    assert [len(ratios) for ratios in calibration["reconstruction"].values()][:4] == [3, 3, 3, 3]
+    assert "reconstructing: step " in again.err

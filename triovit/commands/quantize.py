@@ -61,8 +61,8 @@ from triovit.progress import Progress, shown
     "reconstruction",
     default=False,
     show_default=True,
-    help="Learn the rounding of weights, biases and activation steps block by block. Takes minutes; if it is interrupted, the same "
-    "command goes on from the last finished block.",
+    help="Learn activation steps, biases and the weights' rounding block by block. Takes minutes; if it is interrupted, the "
+    "same command goes on from the last finished block.",
 )
 @click.option("--iterations", type=click.IntRange(min=1), default=300, show_default=True, help="Of a block, with --reconstruct.")
 @click.option(
