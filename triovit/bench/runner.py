@@ -1,7 +1,6 @@
 """Takes measurements that the store does not have yet, each in a process of its own."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,16 +144,12 @@ class Runner:
         self.missing.add(name)
         if not self.measuring:
             return {"missing": "not measured"}
-        self.directory.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix="job.", dir=self.directory))
-        try:
-            file = beside / "result.json"
+        with tempfile.TemporaryDirectory() as beside:
+            file = Path(beside) / "result.json"
             code = subprocess.run([*words, str(file)], cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode
             if code or not file.is_file():
                 return {"missing": f"{kind} ended with exit code {code}"}
             result: Result = json.loads(file.read_text(encoding="utf-8"))
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
         if key(kind, depends) != name:
             raise UserError(f"{ROOT}: its sources changed while they were measured; run the bench again")
         self._store.put(name, depends, result)
