@@ -7,15 +7,15 @@ FACTORS, COEFFICIENT_BITS = (2, 4), 8
 #: Pixels that an output pixel is made of, along each axis.
 TAPS = 4
 #: The parameter of the cubic, as PyTorch's and OpenCV's.
-_A = Fraction(-3, 4)
+CUBIC = Fraction(-3, 4)
 
 
 def _cubic(distance: Fraction) -> Fraction:
     """The convolution kernel of Keys (1981) with a = -3/4."""
     d = abs(distance)
     if d <= 1:
-        return (_A + 2) * d**3 - (_A + 3) * d**2 + 1
-    return _A * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else Fraction(0)
+        return (CUBIC + 2) * d**3 - (CUBIC + 3) * d**2 + 1
+    return CUBIC * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else Fraction(0)
 
 
 def phase(factor: int, place: int) -> tuple[int, tuple[int, ...]]:

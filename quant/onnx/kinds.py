@@ -10,6 +10,7 @@ from quant.layer import Layer
 from quant.onnx.graph import Graph
 from quant.onnx.post import spread
 from quant.onnx.steps import Steps
+from quant.upsampling import COEFFICIENT_BITS, CUBIC
 
 #: LayerNorm's ``n`` has 9 fractional bits (integer contract, section 6).
 _NORM_ONE = 512
@@ -46,6 +47,23 @@ def _pool(graph: Graph, layer: Layer, steps: Steps) -> str:
     return graph.affine(
         vector, f"{name}.acc", spread(steps.acc * source.pixels / source.scale, layer), spread(steps.acc * bias, layer)
     )
+
+
+def _upsample(graph: Graph, layer: Layer, steps: Steps) -> str:
+    """The exact cubic; its coefficients in the contract are rounded where the factor is 4."""
+    source, name, one = graph.activations[layer.inputs[0]], layer.name, 1 << 2 * COEFFICIENT_BITS
+    scales = graph.constant(f"{name}.scales", np.array([1, 1, layer.attrs["factor"], layer.attrs["factor"]], np.float32))
+    enlarged = graph.node(
+        "Resize",
+        # No region of interest; outside of the map the border is repeated.
+        [graph.real(layer.inputs[0]), "", scales],
+        f"{name}.enlarged",
+        mode="cubic",
+        cubic_coeff_a=float(CUBIC),
+        coordinate_transformation_mode="half_pixel",
+    )
+    bias = layer.arrays["bias"].astype(np.float64) + one * source.zero
+    return graph.affine(enlarged, f"{name}.acc", spread(steps.acc * one / source.scale, layer), spread(steps.acc * bias, layer))
 
 
 def _layernorm(graph: Graph, layer: Layer, steps: Steps) -> str:
@@ -97,5 +115,6 @@ ACCUMULATORS: dict[str, Callable[[Graph, Layer, Steps], str]] = {
     "dw": _dw,
     "fc": _fc,
     "pool": _pool,
+    "upsample": _upsample,
     "layernorm": _layernorm,
 }
