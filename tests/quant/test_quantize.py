@@ -66,6 +66,8 @@ def test_the_report(artifact: Artifact) -> None:
     "change",
     [
         {"migration": False},
+        {"migration": False, "equalization": False},
+        {"migration": False, "shifting": False, "equalization": False, "code_bits": 4},
         {"shifting": False},
         {"log2_divisors": False},
         {"bias_correction": False},
@@ -82,10 +84,13 @@ def test_every_setting_gives_a_sound_artifact(network: EfficientViT, pictures: D
     made.check()
     assert made.quantization == options.to_dict()
     assert score(made, pictures.held_out[:100], pictures.held_out_labels[:100]) >= 0.8
-    if not options.migration:
+    if not options.migration and options.equalization:
+        assert made.calibration["remedies"]["S1.0.MB.pw1"]["encoding"] == "equalization"
+    elif not options.migration:
         assert len({int(three) for three in made.layer("S1.0.MB.pw1").arrays["three"]}) == 1
     if not options.shifting:
         assert len({int(zero) for zero in made.layer("S1.0.MB.dw").arrays["zero"]}) == 1
+    assert made.layer("S2.1.MLA.att").attrs["code_bits"] == options.code_bits
     if not options.log2_divisors:
         assert not replay(made, pictures.held_out[0])["S2.1.MLA.att.code"].any()
 
