@@ -67,11 +67,11 @@ def measure(selected: list[Case], runner: Runner) -> dict[str, Result]:
 
     Says on standard error which case is next, and how long the rest would take at the pace so far.
     """
-    asking, todo = Runner(runner.directory, runner.shared, measuring=False), []
+    todo = []
     for case in selected:
-        known = len(asking.missing)
+        asking = Runner(runner.directory, runner.shared, measuring=False)
         case.take(asking)
-        if len(asking.missing) > known:
+        if asking.missing:
             todo.append(case)
     begun, failed = time.monotonic(), {}
     for done, case in enumerate(todo):

@@ -269,6 +269,23 @@ def test_only_what_is_missing_is_measured_and_failures_are_told(tmp_path: Path, 
     assert lines[1].startswith("bench 2/2: accuracy/good, about 0 min left")
 
 
+def test_cases_that_wait_for_the_same_artifact_are_all_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = []
+
+    def take(name: str) -> Callable[[Runner], dict[str, Any]]:
+        def one(taking: Runner) -> dict[str, Any]:
+            taking.missing.add("the artifact")
+            if taking.measuring:
+                taken.append(name)
+            return {}
+
+        return one
+
+    measure([_case(name, take(name)) for name in ("scores", "speed")], Runner(tmp_path, tmp_path, measuring=True))
+    assert taken == ["scores", "speed"]
+    assert "bench 2/2: accuracy/speed" in capsys.readouterr().err
+
+
 def test_the_page_shows_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--only", "speed/*", "--skip", "*"]
     with pytest.raises(SystemExit) as left:
