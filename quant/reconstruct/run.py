@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import log10
+from math import inf, log10
 from pathlib import Path
 
 import torch
@@ -36,10 +36,13 @@ Export = Callable[[Exporter, FloatLayer], Layer]
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """Learned weights and encodings of all layers, and each block's signal-to-noise ratios for the report."""
+    """Learned weights and encodings of all layers.
+
+    The report has each block's signal-to-noise ratios in dB, None where the integers broke a bound.
+    """
 
     result: Result
-    report: dict[str, list[float]]
+    report: dict[str, list[float | None]]
 
 
 class Reconstruction:
@@ -95,7 +98,11 @@ class Reconstruction:
             return Lesson(fake, self.samples(block, target, exporter.encodings), sensitivity, generator, tick)
 
         def judge(result: Result) -> Result:
-            errors.append(self.error(block, result, target, sensitivity))
+            try:
+                errors.append(self.error(block, result, target, sensitivity))
+            except UserError:
+                # A bound of the contract does not hold with it.
+                errors.append(inf)
             return result if errors[-1] < min(errors[:-1]) else best
 
         for attends in (False, True)[: 1 + block.attends]:
@@ -200,7 +207,7 @@ def reconstruct(
     weigh = sensitivities(network, layers, [block.output.name for block in found], pictures, options.seed)
     maps = Maps(network, found, pictures)
     learned = Result({}, {})
-    report: dict[str, list[float]] = {}
+    report: dict[str, list[float | None]] = {}
     exporter = Exporter(dict(encodings), seen, options, {})
     work = Reconstruction(exporter, export, maps, torch.device(device))
     for index, (block, result) in enumerate(zip(found, finished, strict=True)):
@@ -218,8 +225,8 @@ def reconstruct(
     return Reconstructed(learned, report)
 
 
-def _decibels(error: float) -> float:
-    return round(-10 * log10(max(error, 1e-30)), 2)
+def _decibels(error: float) -> float | None:
+    return None if error == inf else round(-10 * log10(max(error, 1e-30)), 2)
 
 
 def _affordable(pictures: Tensor, layers: list[FloatLayer]) -> Tensor:

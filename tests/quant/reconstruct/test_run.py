@@ -1,6 +1,7 @@
 """Learning as a whole: never worse, the same again, and on from where it was interrupted."""
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ def learned(prepared: Prepared, name: str, iterations: int = 60) -> tuple[float,
     work.exporter.options = replace(prepared.options, iterations=iterations)
     ones = torch.ones(block.output.c_out)
     return work.learn(block, work.maps.target(block), ones, 0, lambda: None).errors
+
+
+def test_what_breaks_a_bound_is_not_kept(prepared: Prepared, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("quant.reconstruct.learn.BIAS_RATE", 1e12)
+    errors = learned(prepared, "S1.0.MB", 6)
+    assert errors[0] < 1
+    assert errors[1:] == (inf, inf)
 
 
 def coarser(prepared: Prepared, name: str, times: float) -> Prepared:
