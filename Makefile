@@ -38,6 +38,9 @@ peers: .venv-peers/stamp
 demo: $(STAMP)
 	$(BIN)/triovit demo
 
+# Workers that each start a thread a core wait for one another most of the time.
+test test-full: export OMP_NUM_THREADS = 1
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not full"
 

@@ -12,7 +12,7 @@ MAX_HEAD_DIM, MAX_NORM_WIDTH = 32, 4096
 
 @dataclass(frozen=True)
 class SegHeadSpec:
-    """Width, depth and expansion of the segmentation head (float only)."""
+    """Width, depth and expansion of the segmentation head."""
 
     width: int
     depth: int
