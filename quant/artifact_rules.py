@@ -14,8 +14,10 @@ from quant.contract import (
     MULT_BITS,
     OUT_SHIFT_MAX,
     SHIFT_MAX,
+    SUM_BITS,
     THREE_BITS,
     WEIGHT_BITS,
+    Z_WIDTHS,
     ZERO_BITS,
 )
 from quant.layer import KINDS, OPTIONAL, Layer, Post
@@ -55,7 +57,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "k_shift": _SHIFT,
     "o_mult": _MULT,
     "o_shift": _SHIFT,
-    "div_min": (0, 20),
+    "div_min": (0, 26),
 }
 
 
@@ -66,7 +68,7 @@ def accumulator_bound(layer: Layer, in_shapes: list[tuple[int, ...]]) -> npt.NDA
     """
     if layer.kind == "attention":
         pixels = in_shapes[0][1] * in_shapes[0][2]
-        return np.full(layer.attrs["heads"], max(pixels, layer.attrs["dim"]) * 127 * 128, np.int64)
+        return np.full(layer.attrs["heads"], 127 * max(pixels * 128, layer.attrs["dim"] << (SUM_BITS - 1)), np.int64)
     bias = np.abs(layer.arrays["bias"].astype(np.int64))
     if layer.kind == "pool":
         return bias + in_shapes[0][1] * in_shapes[0][2] * 128
@@ -139,6 +141,8 @@ class LayerCheck:
             raise self.fail(
                 f"attribute code_bits is {self.layer.attrs['code_bits']}, and must be {' or '.join(map(str, CODE_WIDTHS))}"
             )
+        if self.layer.attrs.get("z_bits", ACT_BITS) not in Z_WIDTHS:
+            raise self.fail(f"attribute z_bits is {self.layer.attrs['z_bits']}, and must be {' or '.join(map(str, Z_WIDTHS))}")
         if self.layer.attrs.get("factor", FACTORS[0]) not in FACTORS:
             raise self.fail(f"attribute factor is {self.layer.attrs['factor']}, and must be {' or '.join(map(str, FACTORS))}")
         if self.layer.attrs.get("kernel", 1) % 2 == 0:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from quant.artifact import Artifact
-from quant.contract import CODE_WIDTHS
+from quant.contract import CODE_WIDTHS, Z_WIDTHS
 from quant.layer import POST_ARRAYS, Layer, Post, Residual
 from quant.networks.layout import Operation, operations
 from quant.networks.spec import NetworkSpec
@@ -29,7 +29,7 @@ def _layer(op: Operation) -> Layer:
             op.inputs,
             op.output_shape,
             1.0,
-            {"heads": op.heads, "dim": op.dim, "code_bits": max(CODE_WIDTHS)},
+            {"heads": op.heads, "dim": op.dim, "code_bits": max(CODE_WIDTHS), "z_bits": max(Z_WIDTHS)},
             None,
             arrays,
         )

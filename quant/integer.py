@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, PRE_BITS, QUOTIENT_SHIFT, RECIPROCALS
+from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, PRE_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS
 from quant.layer import Post
 from quant.upsampling import matrix
 
@@ -92,7 +92,7 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def divisor_code(divisor: Tensor, div_min: Tensor, code_bits: int) -> Tensor:
-    """Return the code of divisors ``[N, heads, P]`` for ``div_min`` ``[heads]``, in 4 or 8 bits (section 7)."""
+    """Return the code of divisors ``[N, heads, P]`` for ``div_min`` ``[heads]``, with a fraction or without (section 7)."""
     least = div_min.reshape(1, -1, 1)
     if code_bits == CODE_BITS:
         code = divisor_exponent(divisor) - least
@@ -119,9 +119,11 @@ def divisor_exponent(divisor: Tensor) -> Tensor:
     return index + below
 
 
-def attention_sums(k: Tensor, v: Tensor, z: tuple[Tensor, Tensor], ksum: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def attention_sums(
+    k: Tensor, v: Tensor, z: tuple[Tensor, Tensor], ksum: tuple[Tensor, Tensor], z_bits: int
+) -> tuple[Tensor, Tensor]:
     """Return Z ``[N, heads, d, d]`` and Ks ``[N, heads, d]``; ``z`` and ``ksum`` are ``(mult, shift)``, each ``[heads]``."""
     by_head = [value.reshape(1, -1, 1, 1) for value in z]
-    matrix = sat(first_step(product(k, v.transpose(-1, -2)), 0, *by_head), ACT_BITS)
-    total = sat(first_step(k.sum(-1), 0, *(value.reshape(1, -1, 1) for value in ksum)), ACT_BITS)
+    matrix = sat(first_step(product(k, v.transpose(-1, -2)), 0, *by_head), z_bits)
+    total = sat(first_step(k.sum(-1), 0, *(value.reshape(1, -1, 1) for value in ksum)), SUM_BITS)
     return matrix, total

@@ -18,7 +18,7 @@ KINDS: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
     "pool": ({}, POST_ARRAYS),
     "upsample": ({"factor": int}, POST_ARRAYS),
     "layernorm": ({}, ("gamma", *POST_ARRAYS)),
-    "attention": ({"heads": int, "dim": int, "code_bits": int}, ATTENTION_ARRAYS),
+    "attention": ({"heads": int, "dim": int, "code_bits": int, "z_bits": int}, ATTENTION_ARRAYS),
 }
 
 #: Attributes that a layer may lack, by kind.

@@ -137,7 +137,7 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     # What attention reads and writes has no zero point, so that products of matrices need no corrections.
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
-    steps = attention_steps(ops, seen) if options.equalization else {}
+    steps = attention_steps(ops, seen, options.z_bits) if options.equalization else {}
     factors = equalized(ops, seen, moved, steps) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
@@ -160,16 +160,14 @@ def _attention(
     layer: FloatLayer, seen: Observations, encodings: dict[str, Encoding], options: Options
 ) -> tuple[Layer, dict[str, Any]]:
     op, target = layer.op, encodings[layer.op.name]
-    arrays, exponents = attention_arrays(
-        op, [seen.attention[name] for name in op.inputs], [encodings[name] for name in op.inputs], target, options
-    )
+    arrays, exponents = attention_arrays(op, seen, [encodings[name] for name in op.inputs], target, options)
     made = Layer(
         op.name,
         "attention",
         op.inputs,
         op.output_shape,
         target.scale,
-        {"heads": op.heads, "dim": op.dim, "code_bits": options.code_bits},
+        {"heads": op.heads, "dim": op.dim, "code_bits": options.code_bits, "z_bits": options.z_bits},
         None,
         dict(arrays),
     )

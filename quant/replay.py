@@ -41,7 +41,9 @@ def _accumulate(layer: Layer, x: Tensor, arrays: Tensors) -> Tensor:
 
 def _attend(layer: Layer, inputs: list[Tensor], arrays: Tensors, tensors: Tensors) -> Tensor:
     q, k, v = integer.split_heads(inputs, layer.attrs["dim"])
-    z, ksum = integer.attention_sums(k, v, (arrays["z_mult"], arrays["z_shift"]), (arrays["k_mult"], arrays["k_shift"]))
+    z, ksum = integer.attention_sums(
+        k, v, (arrays["z_mult"], arrays["z_shift"]), (arrays["k_mult"], arrays["k_shift"]), layer.attrs["z_bits"]
+    )
     divisor = integer.product(ksum[:, :, None], q)[:, :, 0]
     code_bits = layer.attrs["code_bits"]
     code = integer.divisor_code(divisor, arrays["div_min"], code_bits)
@@ -95,8 +97,8 @@ def replay(artifact: Artifact, picture: Pictures) -> dict[str, npt.NDArray[Any]]
     Returns
     -------
     dict
-        Each layer's int8 output ``[C, H, W]`` or ``[C]`` (logits: int16), and of an attention ``att`` also ``att.z`` int8
-        ``[heads, d, d]``, ``att.ksum`` int8 ``[heads, d]`` and ``att.code`` uint8 ``[heads, P]``.
+        Each layer's int8 output ``[C, H, W]`` or ``[C]`` (logits: int16), and of an attention ``att`` also ``att.z`` int16
+        ``[heads, d, d]``, ``att.ksum`` int16 ``[heads, d]`` and ``att.code`` uint16 ``[heads, P]``.
 
     Raises
     ------
@@ -109,9 +111,9 @@ def replay(artifact: Artifact, picture: Pictures) -> dict[str, npt.NDArray[Any]]
     def keep(layer: Layer, tensors: Tensors) -> None:
         kinds = {
             layer.name: np.int16 if layer.logits else np.int8,
-            f"{layer.name}.z": np.int8,
-            f"{layer.name}.ksum": np.int8,
-            f"{layer.name}.code": np.uint8,
+            f"{layer.name}.z": np.int16,
+            f"{layer.name}.ksum": np.int16,
+            f"{layer.name}.code": np.uint16,
         }
         for name, kind in kinds.items():
             if name in tensors:

@@ -11,7 +11,7 @@ from quant.layer import Layer
 from quant.onnx.graph import Activation, Floats, Graph
 
 #: Bits of a divisor (integer contract, section 8).
-_DIVISOR_BITS = 20
+_DIVISOR_BITS = 26
 #: Stands for a multiplier of 0, whose inverse is no scale: too small for any accumulator to reach half a step.
 _FACTOR_MIN = 2.0**-60
 

@@ -12,6 +12,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from quant.contract import SUM_BITS
 from quant.networks.layout import Operation
 from quant.networks.model import linear_attention
 
@@ -36,7 +37,7 @@ class Head:
     k_top: Tensor
 
 
-def search(op: Operation, qkv: list[Tensor], signed: list[bool]) -> list[Tensor]:
+def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int) -> list[Tensor]:
     """Return one step a channel (float64 ``[3*d*H]``) for each of an attention's inputs (float ``[N, 3*d*H, h, w]``).
 
     ``signed`` tells of which inputs a depthwise convolution reads the negative queries and keys as well.
@@ -50,7 +51,7 @@ def search(op: Operation, qkv: list[Tensor], signed: list[bool]) -> list[Tensor]
         parts_q = torch.where(heads.signed, max(query, QUERY_PARTS[SIGNED_PARTS - 1]), query)[:, None]
         parts_k = torch.where(heads.signed, max(key, KEY_PARTS[SIGNED_PARTS - 1]), key)[:, None]
         tried = torch.stack([*_pair(heads, balance, parts_q, parts_k), value_step], 1)
-        error = (_simulate(heads, tried) - exact).square().sum((0, 2, 3))
+        error = (_simulate(heads, tried, z_bits) - exact).square().sum((0, 2, 3))
         better = error < best
         best = torch.where(better, error, best)
         steps = torch.where(better[:, None, None], tried, steps)
@@ -75,23 +76,23 @@ def _pair(heads: Head, balance: float, query_part: Tensor, key_part: Tensor) -> 
     return q_step, _alive((heads.k_top / even).amax(1, keepdim=True)) * key_part * even / _TOP
 
 
-def _simulate(heads: Head, steps: Tensor) -> Tensor:
+def _simulate(heads: Head, steps: Tensor, z_bits: int) -> Tensor:
     """The heads' outputs ``[N, heads, d, P]`` with rounded inputs and sums; the division is exact."""
     q, k, v = (
         (x / step[:, :, None]).round().clamp(-_TOP - 1, _TOP)
         for x, step in zip((heads.q, heads.k, heads.v), steps.unbind(1), strict=True)
     )
-    matrix, sums = k @ v.transpose(2, 3), k.sum(3)
-    matrix, sums = _rounded(matrix), _rounded(sums)
+    matrix, sums = _rounded(k @ v.transpose(2, 3), z_bits), _rounded(k.sum(3), SUM_BITS)
     divisor = (sums[:, :, None] @ q).clamp(min=0)
     quotient = torch.where(divisor > 0, (matrix.transpose(2, 3) @ q) / divisor.clamp(min=1e-30), 0.0)
     return quotient * steps[:, 2, :, None]
 
 
-def _rounded(sums: Tensor) -> Tensor:
-    """Sums ``[N, heads, ...]`` rounded to 127 steps a head."""
+def _rounded(sums: Tensor, bits: int) -> Tensor:
+    """Sums ``[N, heads, ...]`` rounded to so many signed bits, the same steps for all of a head."""
+    steps = (1 << (bits - 1)) - 1
     top = sums.abs().amax([axis for axis in range(sums.ndim) if axis != 1], keepdim=True).clamp(min=1)
-    return (sums * (_TOP / top)).round() * (top / _TOP)
+    return (sums * (steps / top)).round() * (top / steps)
 
 
 def _alive(tops: Tensor) -> Tensor:

@@ -18,13 +18,14 @@ LIMIT = 1024.0
 _CODES = 256
 
 
-def attention_steps(ops: list[Operation], seen: Observations) -> dict[str, Tensor]:
+def attention_steps(ops: list[Operation], seen: Observations, z_bits: int) -> dict[str, Tensor]:
     """Return the steps of attentions' inputs (float64 ``[3*d*H]``), by name; see :mod:`quant.ptq.attention_search`."""
     convolved = {name for op in ops if op.kind == "dw" for name in op.inputs}
     steps: dict[str, Tensor] = {}
     for op in ops:
         if op.kind == "attention":
-            found = search(op, [seen.attention[name] for name in op.inputs], [name in convolved for name in op.inputs])
+            qkv = [seen.attention[name] for name in op.inputs]
+            found = search(op, qkv, [name in convolved for name in op.inputs], z_bits)
             steps |= zip(op.inputs, found, strict=True)
     return steps
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from quant import integer
 from quant.artifact import Artifact
-from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
+from quant.contract import CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS
 from quant.layer import Layer
 from quant.networks.model import EfficientViT
 from quant.ptq.codings import Coding, codings, real_weights
@@ -23,7 +23,7 @@ from triovit.errors import UserError
 
 #: The parts of a layer that have a quantizer: its tensor, its weights, and of an attention Z, the sums of K and the divisors.
 OUTPUT, WEIGHT, Z, KSUM, CODE = PARTS = ("output", "weight", "z", "ksum", "code")
-_TOP = (1 << (ACT_BITS - 1)) - 1
+_SUM_TOP = (1 << (SUM_BITS - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,10 @@ class FakeNetwork:
         sum_step = k_step[..., 0] / _factor(made, "k")[:, None]
         z, ksum = k @ v.transpose(-1, -2), k.sum(-1)
         if Z in parts:
-            z = (z / z_step).round().clamp(-_TOP - 1, _TOP) * z_step
+            top = 1 << (made.attrs["z_bits"] - 1)
+            z = (z / z_step).round().clamp(-top, top - 1) * z_step
         if KSUM in parts:
-            ksum = (ksum / sum_step).round().clamp(-_TOP - 1, _TOP) * sum_step
+            ksum = (ksum / sum_step).round().clamp(max=_SUM_TOP) * sum_step
         divisor, numerator = (ksum[:, :, None] @ q)[:, :, 0], z.transpose(-1, -2) @ q
         # One step of the divisor and of the numerator: whatever q_i gains, k_i loses, so that any i will do.
         unit = (sum_step * q_step[..., 0])[:, :1]

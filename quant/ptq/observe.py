@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from quant import integer
 from quant.data import Progress
 from quant.networks.model import EfficientViT
 from quant.ptq.graph import FloatLayer, run
@@ -47,12 +48,23 @@ class Statistics:
         return self.rows[0]
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Magnitudes of attention's sums over the pixels, in each picture; float32."""
+
+    #: Of K^T V, ``[N, heads, d, d]``.
+    z: Tensor
+    #: Of the keys, ``[N, heads, d]``.
+    ksum: Tensor
+
+
 @dataclass
 class Observations:
-    """Statistics of every layer's output, and the attentions' inputs of the first pictures (``[N, 3*d*H, h, w]`` by tensor)."""
+    """Statistics of every layer's output, and of attentions' inputs the first pictures (``[N, 3*d*H, h, w]``) and all sums."""
 
     statistics: dict[str, Statistics] = field(default_factory=dict)
     attention: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Sums] = field(default_factory=dict)
 
 
 def observe(
@@ -66,9 +78,13 @@ def observe(
         A weight or an activation that is not finite; names the first such layer and channel.
     """
     _require_finite_weights(layers)
-    found, kept = Observations(), {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
+    found, kept = (
+        Observations(),
+        {name: layer.op.dim for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs},
+    )
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in kept}
+    sums: dict[str, list[Sums]] = {name: [] for name in kept}
     done = 0
 
     def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
@@ -94,8 +110,10 @@ def observe(
             s.ema_low, s.ema_high = EMA * s.ema_low + (1 - EMA) * low, EMA * s.ema_high + (1 - EMA) * high
             s.total, s.count, s.branch = s.total + total, s.count + count, torch.maximum(s.branch, top)
             s.rows.append(rows)
-        if name in kept and done < attention_pictures:
-            parts[name].append(output[: attention_pictures - done].clone())
+        if name in kept:
+            sums[name].append(_sums(output, kept[name]))
+            if done < attention_pictures:
+                parts[name].append(output[: attention_pictures - done].clone())
 
     for batch in pictures.split(BATCH):
         run(network, layers, batch, visit)
@@ -103,7 +121,15 @@ def observe(
         if progress:
             progress("calibrating", done, len(pictures))
     found.attention = {name: torch.cat(part) for name, part in parts.items()}
+    found.sums = {
+        name: Sums(torch.cat([one.z for one in part]), torch.cat([one.ksum for one in part])) for name, part in sums.items()
+    }
     return found
+
+
+def _sums(qkv: Tensor, dim: int) -> Sums:
+    _, k, v = integer.split_heads([qkv], dim)
+    return Sums((k @ v.transpose(-1, -2)).abs(), k.sum(-1))
 
 
 def _require_finite_weights(layers: list[FloatLayer]) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from quant.contract import CODE_WIDTHS
+from quant.contract import CODE_WIDTHS, Z_WIDTHS
 from triovit.errors import UserError
 
 #: Ways to choose a range: see :mod:`quant.ptq.ranges`.
@@ -30,7 +30,9 @@ class Options:
     #: The divisor's log2 code. Off: every head divides by one constant, all that the integer contract offers besides.
     log2_divisors: bool = True
     #: Bits of that code: 4, the paper's, or 8, with four fraction bits.
-    code_bits: int = 8
+    code_bits: int = 10
+    #: Bits of attention's K^T V: 8, or 15, which costs a second pass of Q Z.
+    z_bits: int = 15
     #: Factors of channels wherever the hardware takes them for nothing: see :mod:`quant.ptq.equalize`.
     equalization: bool = True
     #: Move the mean error of the rounded weights into the bias.
@@ -53,6 +55,8 @@ class Options:
             raise UserError(f"option weights is {self.weights!r}; choose one of minmax, mse")
         if self.code_bits not in CODE_WIDTHS:
             raise UserError(f"option code_bits is {self.code_bits}; choose {' or '.join(map(str, CODE_WIDTHS))}")
+        if self.z_bits not in Z_WIDTHS:
+            raise UserError(f"option z_bits is {self.z_bits}; choose {' or '.join(map(str, Z_WIDTHS))}")
         if not 0.5 < self.percentile <= 1:
             raise UserError(f"option percentile is {self.percentile}; choose a share above 0.5, at most 1")
         if self.attention_pictures < 1:

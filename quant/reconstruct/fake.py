@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quant import integer
-from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS, ZERO_BITS
+from quant.contract import ACT_BITS, CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS, ZERO_BITS
 from quant.layer import Layer
 from quant.networks.layout import Operation
 from quant.ptq.encoding import Encoding
@@ -237,8 +237,9 @@ class FakeBlock(nn.Module):
             torch.ldexp(arrays[f"{part}_mult"].float(), -arrays[f"{part}_shift"]).reshape(1, -1, 1, 1) for part in "zko"
         )
         q, k, v = integer.split_heads([u / self.encodings[name].scale for u, name in zip(inputs, op.inputs, strict=True)], op.dim)
-        z = round_half_up(k @ v.transpose(-1, -2) * z_gain).clamp(_LOW, _HIGH)
-        ksum = round_half_up(k.sum(-1, keepdim=True) * k_gain).clamp(_LOW, _HIGH)
+        top = 1 << (layer.attrs["z_bits"] - 1)
+        z = round_half_up(k @ v.transpose(-1, -2) * z_gain).clamp(-top, top - 1)
+        ksum = round_half_up(k.sum(-1, keepdim=True) * k_gain).clamp(max=(1 << (SUM_BITS - 1)) - 1)
         divisor = (ksum.transpose(-1, -2) @ q).squeeze(2)
         inverse = through(self._inverse(divisor, arrays["div_min"], layer.attrs["code_bits"]), 1 / divisor.clamp(min=1))
         quotient = (z.transpose(-1, -2) @ q) * inverse[:, :, None] * o_gain

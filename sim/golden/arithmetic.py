@@ -89,10 +89,10 @@ def msb(v: Wide) -> Wide:
     return top
 
 
-def log2_code(divisor: Wide, div_min: Wide | int, code_bits: int = CODE_BITS) -> NDArray[np.uint8]:
-    """The logarithm of attention's divisors in ``code_bits`` bits, 4 or 8 (section 7).
+def log2_code(divisor: Wide, div_min: Wide | int, code_bits: int = CODE_BITS) -> NDArray[np.uint16]:
+    """The logarithm of attention's divisors in ``code_bits`` bits (section 7).
 
-    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint8 below ``2^code_bits``,
+    ``divisor`` is int64 and not negative, ``div_min`` broadcasts against it. Returns uint16 below ``2^code_bits``,
     0 for a divisor of 0.
     """
     top = msb(divisor)
@@ -101,7 +101,7 @@ def log2_code(divisor: Wide, div_min: Wide | int, code_bits: int = CODE_BITS) ->
     else:
         fraction = np.where(divisor > 0, (divisor << FRACTION_BITS) >> np.maximum(top, 0), 0) & ((1 << FRACTION_BITS) - 1)
         code = ((top - div_min) << FRACTION_BITS) + fraction
-    return np.where(divisor == 0, 0, np.clip(code, 0, (1 << code_bits) - 1)).astype(np.uint8)
+    return np.where(divisor == 0, 0, np.clip(code, 0, (1 << code_bits) - 1)).astype(np.uint16)
 
 
 def isqrt(v: Wide) -> Wide:
@@ -259,7 +259,7 @@ def _post_process_block(
     return sat(rs(v, post.out_shift) + per_channel(post.zero), ACT_BITS)
 
 
-def quotient(numerator: Ints, code: NDArray[np.uint8], mult: Ints, shift: Ints, code_bits: int, *, checked: bool = True) -> Ints:
+def quotient(numerator: Ints, code: NDArray[np.uint16], mult: Ints, shift: Ints, code_bits: int, *, checked: bool = True) -> Ints:
     """Attention's quotient (section 7), int8 ``[N, heads, d, P]``.
 
     ``numerator`` has that shape, ``code`` is ``[N, heads, 1, P]`` of ``code_bits`` bits, ``mult`` and ``shift`` are ``[heads]``.

@@ -100,7 +100,7 @@ class GoldenModel:
         Returns
         -------
         The layer's output under its own name, after attention's sub-tensors ``<name>.z`` (int8 ``[N, heads, d, d]``),
-        ``<name>.ksum`` (int8 ``[N, heads, d]``) and ``<name>.code`` (uint8 ``[N, heads, P]``).
+        ``<name>.ksum`` (int16 ``[N, heads, d]``) and ``<name>.code`` (uint16 ``[N, heads, P]``).
 
         Raises
         ------
@@ -146,6 +146,7 @@ class GoldenModel:
         parameters = attention.AttentionParameters(
             dim=layer.attrs["dim"],
             code_bits=layer.attrs["code_bits"],
+            z_bits=layer.attrs["z_bits"],
             **{field: layer.arrays[field] for field in _ATTENTION_FIELDS},
         )
         result = attention.attention(inputs, parameters, checked=self._checked)

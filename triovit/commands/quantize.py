@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from quant.contract import CODE_WIDTHS
 from triovit import files, pictures
 from triovit.errors import UserError, about
 from triovit.options import classes_option, labels_option, res_option, size_option
@@ -45,10 +46,10 @@ from triovit.progress import Progress, shown
 @click.option("--log2-divisors/--no-log2-divisors", default=True, show_default=True, help="Log2 divisors in attention.")
 @click.option(
     "--code-bits",
-    type=click.Choice([4, 8]),
-    default=8,
+    type=click.Choice(CODE_WIDTHS),
+    default=10,
     show_default=True,
-    help="Bits of a divisor's code: 4, the paper's, or 8, with four fraction bits.",
+    help="Bits of a divisor's code: 4, the paper's, or 10, with six fraction bits.",
 )
 @click.option(
     "--equalization/--no-equalization",
