@@ -20,6 +20,7 @@ from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
+from quant.ptq.own_ranges import own_ranges
 from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
 from quant.reconstruct.run import reconstruct
 from triovit.errors import UserError
@@ -138,15 +139,16 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
     steps = attention_steps(ops, seen, options.z_bits) if options.equalization else {}
-    factors = equalized(ops, seen, moved, steps) if options.equalization else {}
+    factors = equalized(ops, seen, steps) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
         if op.name in steps:
             encodings[op.name] = stepped(steps[op.name])
+        elif op.name in moved and options.equalization:
+            encodings[op.name] = own_ranges(statistics, [layer for layer in layers if op.name in layer.op.inputs])
         elif op.name in moved:
-            ones = torch.ones_like(statistics.low, dtype=torch.float64)
-            encodings[op.name] = shifted(statistics, shifts(statistics), factors.get(op.name, ones), options)
+            encodings[op.name] = shifted(statistics, shifts(statistics), options)
         elif op.name in factors:
             encodings[op.name] = scaled(statistics, factors[op.name], options, "equalization", symmetric=op.name in symmetric)
         elif op.name in divided:

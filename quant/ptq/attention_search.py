@@ -20,7 +20,7 @@ from quant.networks.model import linear_attention
 BALANCES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 #: Parts of the ranges of queries and keys that are tried; where a convolution reads them, too, only the first ones.
 QUERY_PARTS, KEY_PARTS = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05), (1.0, 0.6, 0.35)
-SIGNED_PARTS = 2
+SIGNED_PARTS = 1
 _TOP = 127
 
 

@@ -76,10 +76,11 @@ def stepped(steps: Tensor) -> Encoding:
     return Encoding(scale, steps / scale, torch.zeros_like(steps), "equalization")
 
 
-def shifted(statistics: Statistics, moved: Tensor, factors: Tensor, options: Options) -> Encoding:
-    """Encode with each channel moved by its own amount, so that all are centred, then divided by its factor."""
-    low, high = find_range(statistics, factors, moved, options, symmetric=True)
+def shifted(statistics: Statistics, moved: Tensor, options: Options) -> Encoding:
+    """Encode with each channel moved by its own amount, so that all are centred."""
+    ones = torch.ones_like(moved)
+    low, high = find_range(statistics, ones, moved, options, symmetric=True)
     # The zero points hold the shifts in steps, so a step must not be too small for the largest shift.
-    scale = max(step_of(low, high, symmetric=True), float((moved / factors).abs().max()) / _ZERO_MAX)
-    zeros = (-moved / (scale * factors)).round().clamp(-_ZERO_MAX - 1, _ZERO_MAX)
-    return Encoding(scale, factors, zeros, "shifting")
+    scale = max(step_of(low, high, symmetric=True), float(moved.abs().max()) / _ZERO_MAX)
+    zeros = (-moved / scale).round().clamp(-_ZERO_MAX - 1, _ZERO_MAX)
+    return Encoding(scale, ones, zeros, "shifting")

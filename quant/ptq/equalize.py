@@ -30,10 +30,10 @@ def attention_steps(ops: list[Operation], seen: Observations, z_bits: int) -> di
     return steps
 
 
-def equalized(ops: list[Operation], seen: Observations, moved: set[str], steps: dict[str, Tensor]) -> dict[str, Tensor]:
+def equalized(ops: list[Operation], seen: Observations, steps: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the factors (float64 ``[C]``) of every tensor that can have some, by name.
 
-    ``moved`` are those that are shifted, ``steps`` the steps that attentions' inputs have already.
+    ``steps`` are the steps that attentions' inputs have already.
     """
     factors: dict[str, Tensor] = {}
     readers: dict[str, set[str]] = {}
@@ -48,21 +48,18 @@ def equalized(ops: list[Operation], seen: Observations, moved: set[str], steps: 
         elif op.name in steps:
             continue
         elif kinds <= {"dw", "pool"}:
-            factors[op.name] = range_factors(statistics, centred=False)
+            factors[op.name] = range_factors(statistics)
         elif kinds <= {"dw", "pool", "pw", "upsample"}:
-            factors[op.name] = range_factors(statistics, centred=op.name in moved).pow(DENSE_SHARE)
+            factors[op.name] = range_factors(statistics).pow(DENSE_SHARE)
     return factors
 
 
-def range_factors(statistics: Statistics, *, centred: bool) -> Tensor:
+def range_factors(statistics: Statistics) -> Tensor:
     """Return factors (float64 ``[C]``) with which every channel fills the codes on one side of a zero point.
 
-    ``centred``: each channel has a zero point in the middle of its range. Otherwise they share one, and it is the one with the
-    least rounding noise in relation to the channels' own variance.
+    The zero point is the one with the least rounding noise in relation to the channels' own variance.
     """
     low, high = statistics.low.double().clamp(max=0), statistics.high.double().clamp(min=0)
-    if centred:
-        return _balanced(statistics.high.double() - statistics.low.double())
     zeros = torch.arange(1, _CODES - 1, dtype=torch.float64)[:, None]
     steps = torch.maximum(high / (_CODES - 1 - zeros), -low / zeros)
     variance = statistics.samples.double().var(0, correction=0)

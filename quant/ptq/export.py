@@ -18,7 +18,7 @@ from quant.ptq.fixed_point import fixed_point
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Observations
 from quant.ptq.options import Options
-from quant.ptq.rounding import Rounded, corrected, nearest, per_input
+from quant.ptq.rounding import Rounded, corrected, per_input, rounded
 from quant.upsampling import COEFFICIENT_BITS
 from triovit.errors import UserError
 
@@ -99,20 +99,21 @@ class Exporter:
     def _weights(self, layer: FloatLayer, source: Encoding) -> _Sums:
         """Weights of convolutions and fully connected layers, the input's factors multiplied in."""
         op = layer.op
-        rounded = self.learned.get(op.name) or self.nearest(layer)
-        unit = source.scale * rounded.scales
-        zeros = (rounded.weight * per_input(source.zeros, layer)).flatten(1).sum(1)
+        found = self.learned.get(op.name) or self.rounded(layer)
+        unit = source.scale * found.scales
+        zeros = (found.weight * per_input(source.zeros, layer)).flatten(1).sum(1)
         shape = {"conv": layer.weight.shape, "dw": (op.c_out, op.kernel, op.kernel)}.get(op.kind, layer.weight.shape[:2])
         arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {
-            "weight": rounded.weight.reshape(shape).numpy().astype(np.int8)
+            "weight": found.weight.reshape(shape).numpy().astype(np.int8)
         }
         if op.kind == "conv":
             arrays["pad"] = _int32(source.zeros.round())
-        return _Sums(unit, rounded.bias / unit - zeros, arrays)
+        return _Sums(unit, found.bias / unit - zeros, arrays)
 
-    def nearest(self, layer: FloatLayer) -> Rounded:
-        """Return the weights of a convolution or a fully connected layer, rounded to the nearest."""
-        return nearest(layer, self.encodings[layer.op.inputs[0]], self._mean(layer), self.options)
+    def rounded(self, layer: FloatLayer) -> Rounded:
+        """Return the weights of a convolution or a fully connected layer, rounded as the options ask for."""
+        moments = self.seen.moments[layer.op.name] if self.options.compensation else None
+        return rounded(layer, self.encodings[layer.op.inputs[0]], self._mean(layer), moments, self.options)
 
     def corrected(self, layer: FloatLayer, found: Rounded) -> Rounded:
         """Return these weights with the layer's bias, corrected for them where the options ask for it."""

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from quant import integer
 from quant.data import Progress
+from quant.networks.layout import Operation
 from quant.networks.model import EfficientViT
 from quant.ptq.graph import FloatLayer, run
+from quant.ptq.moments import WEIGHTED, Moments, moments
 from quant.ptq.ranges import EMA
 from triovit.errors import UserError
 
@@ -60,11 +62,16 @@ class Sums:
 
 @dataclass
 class Observations:
-    """Statistics of every layer's output, and of attentions' inputs the first pictures (``[N, 3*d*H, h, w]``) and all sums."""
+    """Statistics of every layer's output, and of attentions' inputs the first pictures (``[N, 3*d*H, h, w]``) and all sums.
+
+    Tensors are by name.
+    """
 
     statistics: dict[str, Statistics] = field(default_factory=dict)
     attention: dict[str, Tensor] = field(default_factory=dict)
     sums: dict[str, Sums] = field(default_factory=dict)
+    #: Of every layer with weights.
+    moments: dict[str, Moments] = field(default_factory=dict)
 
 
 def observe(
@@ -85,7 +92,19 @@ def observe(
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, list[Tensor]] = {name: [] for name in kept}
     sums: dict[str, list[Sums]] = {name: [] for name in kept}
+    readers: dict[str, list[Operation]] = {}
+    for layer in layers:
+        if layer.op.kind in WEIGHTED:
+            readers.setdefault(layer.op.inputs[0], []).append(layer.op)
     done = 0
+
+    def multiplied(name: str, x: Tensor) -> None:
+        for op in readers.get(name, []):
+            now = moments(op, x, generator)
+            if op.name in found.moments:
+                found.moments[op.name].add(now)
+            else:
+                found.moments[op.name] = now
 
     def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
         name, flat = layer.op.name, output.reshape(*output.shape[:2], -1)
@@ -110,12 +129,14 @@ def observe(
             s.ema_low, s.ema_high = EMA * s.ema_low + (1 - EMA) * low, EMA * s.ema_high + (1 - EMA) * high
             s.total, s.count, s.branch = s.total + total, s.count + count, torch.maximum(s.branch, top)
             s.rows.append(rows)
+        multiplied(name, output)
         if name in kept:
             sums[name].append(_sums(output, kept[name]))
             if done < attention_pictures:
                 parts[name].append(output[: attention_pictures - done].clone())
 
     for batch in pictures.split(BATCH):
+        multiplied("image", network.normalise(batch))
         run(network, layers, batch, visit)
         done += len(batch)
         if progress:

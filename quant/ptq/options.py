@@ -37,6 +37,8 @@ class Options:
     equalization: bool = True
     #: Move the mean error of the rounded weights into the bias.
     bias_correction: bool = True
+    #: Round a row's weights one after the other, each error made up for by the next: see :mod:`quant.ptq.compensate`.
+    compensation: bool = True
     #: Share of the values that the percentile method keeps.
     percentile: float = 0.9999
     #: Pictures whose attention is calibrated.

@@ -1,4 +1,4 @@
-"""Weights as integers: rounded to the nearest here, or learned by :mod:`quant.reconstruct`."""
+"""Weights as integers: rounded here, or learned by :mod:`quant.reconstruct`."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 
 from quant.artifact_rules import ACC_LIMIT
+from quant.contract import WEIGHT_BITS
+from quant.ptq.compensate import compensated
 from quant.ptq.encoding import Encoding
 from quant.ptq.graph import FloatLayer
+from quant.ptq.moments import Moments
 from quant.ptq.options import Options
 from quant.ptq.ranges import weight_scales
+
+_TOP = (1 << (WEIGHT_BITS - 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,35 @@ def effective(layer: FloatLayer, source: Encoding) -> Tensor:
     return layer.weight.double() * per_input(source.factors, layer)
 
 
-def nearest(layer: FloatLayer, source: Encoding, mean: Tensor | None, options: Options) -> Rounded:
-    """Round to the nearest integers, with the scales that ``options.weights`` asks for.
+def rounded(layer: FloatLayer, source: Encoding, mean: Tensor | None, moments: Moments | None, options: Options) -> Rounded:
+    """Round to integers, with the scales that ``options.weights`` asks for.
 
-    ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None leaves the bias as it is.
+    With the ``moments`` of the layer's inputs errors make up for one another (:mod:`quant.ptq.compensate`); without, each weight is
+    rounded to the nearest. ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None
+    leaves the bias as it is.
     """
     wanted = effective(layer, source)
     scales = weight_scales(wanted.flatten(1), options.weights)
     # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
     scales = torch.maximum(scales, layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3)))
-    weight = (wanted / by_output(scales, wanted)).round().clamp(-127, 127)
+    if moments is None:
+        weight = (wanted / by_output(scales, wanted)).round().clamp(-_TOP, _TOP)
+    else:
+        groups, (factors, products) = (
+            layer.op.groups,
+            (
+                per_input(source.factors, layer).expand_as(wanted).flatten(1),
+                moments.product if mean is None else moments.covariance,
+            ),
+        )
+        by_group = factors.reshape(groups, -1, factors.shape[1])[:, 0]
+        weight = compensated(
+            wanted.reshape(groups, -1, factors.shape[1]),
+            scales.reshape(groups, -1),
+            products / (by_group[:, :, None] * by_group[:, None]),
+            moments.count,
+            _TOP,
+        ).reshape(wanted.shape)
     return corrected(layer, source, weight, scales, mean)
 
 

@@ -67,7 +67,7 @@ class Reconstruction:
         """The block's weights rounded to the nearest, with the encodings of its tensors as they were chosen, or with others."""
         encodings = encodings or {op.name: self.exporter.encodings[op.name] for op in block.ops}
         exporter = self.fork(Result({}, encodings))
-        return Result({layer.op.name: exporter.nearest(layer) for layer in block.layers if layer.op.weights}, encodings)
+        return Result({layer.op.name: exporter.rounded(layer) for layer in block.layers if layer.op.weights}, encodings)
 
     def error(self, block: Block, result: Result, target: Tensor, sensitivity: Tensor) -> float:
         """Weighted mean squared error of the integer block on the pictures held back, in relation to the target's variance."""
