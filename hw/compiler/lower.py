@@ -285,7 +285,7 @@ def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
     Raises
     ------
     UserError
-        A head that does not fill the slots, or more than fills them.
+        A head that the engines cannot cut up.
     """
     dim = layer.attrs["dim"]
     groups = dim // config.m
@@ -294,13 +294,8 @@ def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
             f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
             f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
         )
-    slots = groups << is_wide(layer)
-    if slots > config.l:
-        raise UserError(
-            f"layer {layer.name}: heads of dimension {dim} with {layer.attrs['z_bits']} bits of K^T V need {slots} channel slots, "
-            f"and configuration {config.name} has {config.l}; quantize with `--z-bits {ACT_BITS}`, or use a larger configuration"
-        )
-    return exact_log2(config.l // slots)
+    # Two groups of slots always fit, as two groups of channels fit R-MAC's lanes, and those are no more than blocks.
+    return exact_log2(config.l // (groups << is_wide(layer)))
 
 
 def attention(

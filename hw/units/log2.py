@@ -18,7 +18,7 @@ FULL_CODE_BITS = CODE_BITS + FRACTION_BITS
 
 
 class Log2(wiring.Component):
-    """The code of a divisor, 0 for ``d = 0``; ``i`` is its leading one's index, ``r`` the bit below it and ``f`` the six bits below.
+    """The code of a divisor, 0 for ``d = 0``; ``i`` is its leading one's index, ``r`` the bit below and ``f`` the six bits below.
 
     ==========  =============================================================
     ``fine``    ``code``

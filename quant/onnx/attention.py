@@ -19,7 +19,8 @@ _FACTOR_MIN = 2.0**-60
 def attention(graph: Graph, layer: Layer) -> None:
     """Add an attention layer.
 
-    Z and Ks are rounded with a scale for each head: to int8 where Z has eight bits, else as real numbers. The divisor becomes the contract's code, then what that stands for.
+    Z and Ks are rounded with a scale for each head: Z of eight bits to int8, more bits as real numbers. The divisor becomes the
+    contract's code, then what that stands for.
     """
     name, dim, heads = layer.name, layer.attrs["dim"], layer.attrs["heads"]
     query, key_t, value = _heads(graph, layer)

@@ -98,7 +98,7 @@ class Graph:
     def requantized(self, x: str, name: str, scale: Floats, bits: int) -> str:
         """Pass the real tensor ``x`` through symmetric integers with a scale for each index of axis 1; return the real result.
 
-        More than eight bits are rounded and clipped as real numbers, which ``QuantizeLinear`` rounds to int16 from opset 21 on only.
+        More than eight bits are rounded and clipped as real numbers: ``QuantizeLinear`` knows int16 from opset 21 on only.
         """
         if bits == ACT_BITS:
             stored = self.quantize(x, name, scale)
