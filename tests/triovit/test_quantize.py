@@ -82,7 +82,7 @@ def test_codes_and_equalization(triovit, tmp_path):
     made = Artifact.load(tmp_path / "a")
     widths = {(layer.attrs["code_bits"], layer.attrs["z_bits"]) for layer in made.layers if layer.kind == "attention"}
     assert widths == {(4, 8)}
-    assert made.quantization == settings
+    assert settings.items() <= made.quantization.items()
     assert "equalization" not in {entry["encoding"] for entry in made.calibration["remedies"].values()}
     for option, value, choices in (("--code-bits", "5", "'4', '10'"), ("--z-bits", "16", "'8', '15'")):
         result = triovit(*words, option, value)
