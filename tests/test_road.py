@@ -77,7 +77,7 @@ def test_another_process_converts_to_the_same_verilog(hardware):
 def test_the_manifest_describes_everything(hardware):
     found = json.loads((hardware / MANIFEST).read_text())
     files = contents(hardware)
-    assert (found["schema"], found["version"]) == ("triovit-hardware", 1)
+    assert (found["schema"], found["version"]) == ("triovit-hardware", 2)
     assert found["files"] == {name: hashlib.sha256(files[name]).hexdigest() for name in (VERILOG, IMAGE)}
     assert found["configuration"] == TOY.to_dict()
     assert found["multipliers"] == (4 * 4 + 4 * 4) * 4
