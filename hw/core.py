@@ -131,12 +131,15 @@ class Core(wiring.Component):
             self.stall_rmac_results.eq(rmac.stall_results),
             z_buffer.read_row.eq(mat.z_row),
             mat.z.eq(z_buffer.z),
+            mat.z_low.eq(z_buffer.z_low),
             mat.ksum.eq(z_buffer.ksum),
+            mat.ksum_low.eq(z_buffer.ksum_low),
             z_buffer.write_valid.eq(post.z_write.valid),
             z_buffer.write_row.eq(post.z_write.row),
             z_buffer.write_j.eq(post.z_write.j),
             z_buffer.write_ksum.eq(post.z_write.ksum),
             z_buffer.rows.eq(post.z_write.rows),
+            z_buffer.rows_low.eq(post.z_write.rows_low),
         ]
         for name in TRACES:
             m.d.comb += Value.cast(getattr(self, f"trace_{name}")).eq(Value.cast(getattr(post, f"trace_{name}")))

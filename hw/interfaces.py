@@ -155,6 +155,7 @@ POST_FIELDS = (
     "res_skew",
     "res_zero",
     "use_code",
+    "wide",
 )
 POST_TASK = data.StructLayout(
     {name: DESCRIPTOR[name].shape for name in POST_FIELDS}

@@ -16,7 +16,7 @@ class DivisorCodes:
     """The divisors of one attention layer: of all pictures, heads and pixels."""
 
     layer: str
-    #: 4 or 8.
+    #: 4 or 10.
     code_bits: int
     #: How many divisors have each code, ``2^code_bits`` numbers. A divisor of 0, and any below the window, has code 0.
     codes: tuple[int, ...]
@@ -37,7 +37,7 @@ class DivisorCounts:
         }
 
     def add(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Add the tensors of some pictures; ``<layer>.code`` is uint8 ``[N, heads, P]``."""
+        """Add the tensors of some pictures; ``<layer>.code`` is uint16 ``[N, heads, P]``."""
         for name, counts in self._counts.items():
             for head, codes in enumerate(tensors[f"{name}.code"].swapaxes(0, 1)):
                 counts[head] += np.bincount(codes.ravel(), minlength=counts.shape[1])

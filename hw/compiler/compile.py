@@ -193,9 +193,7 @@ class _Compiler:
             case "dw":
                 yield self._dw(layer)
             case "attention":
-                groups = max(1, layer.attrs["dim"] // config.m)
-                split = exact_log2(config.l // groups) if groups & (groups - 1) == 0 and groups <= config.l else 0
-                destination = self._destination(layer, split)
+                destination = self._destination(layer, lower.attention_split(layer, config))
                 wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
                 yield from lower.attention(layer, tag, wide, narrow, destination, config)
             case "pool":

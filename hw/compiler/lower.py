@@ -12,7 +12,7 @@ from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
-from quant.contract import CODE_BITS, QUOTIENT_SHIFT
+from quant.contract import ACT_BITS, CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
 
@@ -274,6 +274,30 @@ def depthwise(
     return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
 
 
+def is_wide(layer: Layer) -> bool:
+    """Whether an attention's K^T V is multiplied in two parts."""
+    return bool(layer.attrs["z_bits"] > ACT_BITS)
+
+
+def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
+    """``log2(lp)`` of an attention's quotients: slots for each channel group of a head, and for both parts of what is wide.
+
+    Raises
+    ------
+    UserError
+        A head that the engines cannot cut up.
+    """
+    dim = layer.attrs["dim"]
+    groups = dim // config.m
+    if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
+        raise UserError(
+            f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
+            f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
+        )
+    # Two groups of slots always fit, as two groups of channels fit R-MAC's lanes, and those are no more than blocks.
+    return exact_log2(config.l // (groups << is_wide(layer)))
+
+
 def attention(
     layer: Layer,
     tag: int,
@@ -285,11 +309,7 @@ def attention(
     """Linear attention in batches of heads: K^T V on R-MAC beside divisors and quotients of the batch before on MAT."""
     dim = layer.attrs["dim"]
     pixels, groups = wide_sources[0].pixels, dim // config.m
-    if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
-        raise UserError(
-            f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
-            f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
-        )
+    split = attention_split(layer, config)
     rows = -(-pixels // config.l)
     # Two batches are under way at a time: one being summed, one being divided. Codes are kept for one.
     most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
@@ -304,10 +324,11 @@ def attention(
         for source, of_source in enumerate(place.groups // (3 * groups) for place in wide_sources)
         for first in range(0, of_source, most)
     ]
-    every, split = exact_log2(config.l), exact_log2(config.l // groups)
+    every = exact_log2(config.l)
     arrays, step = layer.arrays, 3 * groups
     fine = layer.attrs["code_bits"] > CODE_BITS
     act = Act.QUOTIENT if fine else Act.NONE
+    parts = {"wide": int(is_wide(layer))}
 
     def shared(engine: str, *sets: dict[str, str]) -> Packet:
         """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array)."""
@@ -336,6 +357,7 @@ def attention(
             "lp": every,
             "tiles": groups,
             "heads": count,
+            **parts,
         }
         # Z's slot halves alternate: the batch after next must wait until MAT has read them.
         wait = ALL if index == 0 else Unit.MAT if index > 1 else Unit(0)
@@ -367,6 +389,7 @@ def attention(
             "depth": groups,
             "relu": 1,
             "use_code": 1,
+            **parts,
             "act": act,
             "out_shift": QUOTIENT_SHIFT if fine else 0,
         }

@@ -107,6 +107,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("logits", 1, "keep the 16-bit intermediate (dst O)"),
     ("use_code", 1, "QZ: add the whole part of the divisor's code to the shift"),
     ("count", 13, "LN: elements of the vector"),
+    ("wide", 1, "KTV, QZ: K^T V in two parts; QZ has the upper ones in the lower half of the slots, the lower ones in the other"),
 )
 
 

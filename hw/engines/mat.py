@@ -1,6 +1,6 @@
 """The MAT engine: L blocks of N adder trees of M inputs (arXiv 2405.03882, section IV)."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -16,9 +16,9 @@ from hw.engines.task_state import TaskState
 from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
 from hw.io.stream_decoder import weight_word
 from hw.memory.row_ring import RowRing
-from hw.memory.z_buffer import z_layout
+from hw.memory.z_buffer import ksum_layout, z_layout
 from hw.units.layer_norm import LayerNormCore
-from quant.contract import GAMMA_BITS
+from quant.contract import GAMMA_BITS, LOW_BITS
 
 
 def weight_row(config: AcceleratorConfig) -> data.ArrayLayout:
@@ -117,8 +117,8 @@ class MatEngine(wiring.Component):
         MAT's weight ring.
     params_filled : In, params_free : Out
         MAT's parameter ring; post-processing reads it.
-    z : In(...)
-        The Z buffer's row ``z_row``.
+    z, z_low, ksum, ksum_low : In(...)
+        The Z buffer's row ``z_row``: both parts of K^T V and of the sums of K.
     progress : In
         Completed pixels of the R-MAC task.
     retired : In(1)
@@ -147,7 +147,9 @@ class MatEngine(wiring.Component):
                 "params_free": Out(range(config.param_rows + 1)),
                 "z_row": Out(ceil_log2(config.z_rows)),
                 "z": In(z_layout(config)),
-                "ksum": In(z_layout(config).elem_shape.elem_shape),
+                "z_low": In(z_layout(config, unsigned(LOW_BITS))),
+                "ksum": In(ksum_layout(config)),
+                "ksum_low": In(ksum_layout(config)),
                 "progress": In(PIXEL_BITS),
                 "retired": In(1),
                 "result": Out(stream.Signature(result_layout(config))),
@@ -243,7 +245,7 @@ class MatEngine(wiring.Component):
         ]
 
     def _elaborate_array(self, m: Module, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:
-        config, blocks = self.config, []
+        config, blocks, half = self.config, [], self.config.l // 2
         splits = range(exact_log2(config.l) + 1)
         is_qz, is_div = task.opcode == Opcode.QZ, task.opcode == Opcode.DIV
         for block in range(config.l):
@@ -253,8 +255,14 @@ class MatEngine(wiring.Component):
                 for split in splits:
                     with m.Case(split):
                         m.d.comb += word.eq(self.read.data[block & ((1 << split) - 1)])
-                        if (block >> split) < config.max_groups:
-                            m.d.comb += dynamic.eq(self.z[block >> split])
+                        # What is wide has its upper parts in the lower half of the slots, its lower parts in the upper half.
+                        group, beyond = block >> split, block - half >> split
+                        if group < config.max_groups:
+                            m.d.comb += dynamic.eq(self.z[group])
+                        if 0 <= beyond < config.max_groups:
+                            with m.If(task.wide):
+                                for n in range(config.n):
+                                    m.d.comb += [to.eq(low) for to, low in zip(dynamic[n], self.z_low[beyond][n], strict=True)]
             for c in range(config.m):
                 m.d.comb += self.joint.x[block][c].eq(Mux(task.relu & (word[c] < 0), 0, word[c]))
             m.submodules[f"block_{block}"] = macs = MacBlock(config.n, config.m)
@@ -264,7 +272,8 @@ class MatEngine(wiring.Component):
                 with m.If(is_qz):
                     m.d.comb += macs.w[n].eq(dynamic[n])
                 with m.Elif(is_div):
-                    m.d.comb += macs.w[n].eq(self.ksum if n == 0 else 0)
+                    part = (self.ksum, self.ksum_low)[n] if n < 2 else [0] * config.m
+                    m.d.comb += [to.eq(value) for to, value in zip(macs.w[n], part, strict=True)]
                 with m.Else():
                     m.d.comb += macs.w[n].eq(self.weights.row[block][n])
             blocks.append(macs)

@@ -100,7 +100,7 @@ class MatSequencer(wiring.Component):
         is_ln, is_pw = task.opcode == Opcode.LN, task.opcode == Opcode.PW
 
         lp, step_cg = Signal(bits + 1), Signal(bits + 2)
-        m.d.comb += [lp.eq(Const(1) << task.lp), step_cg.eq((Const(lanes) >> task.lp) << task.joint)]
+        m.d.comb += [lp.eq(Const(1) << task.lp), step_cg.eq((Const(lanes) >> task.lp) << task.joint >> task.wide)]
         last_k = k == task.depth - 1
         left = Signal(signed(PIXEL_BITS + 1))
         m.d.comb += left.eq(task.px_end - px)

@@ -5,16 +5,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.units.log2 import FULL_CODE_BITS
-from quant.contract import CODE_BITS, FRACTION_BITS, RECIPROCALS
-
-#: Bits of a reciprocal.
-RECIPROCAL_BITS = max(RECIPROCALS).bit_length()
+from quant.contract import CODE_BITS, FRACTION_BITS, RECIPROCAL_BITS, RECIPROCALS
 
 
 class DivisorCode(wiring.Component):
     """Splits a code: ``shift`` is its whole part and ``reciprocal`` what its fraction ``f`` stands for, ``R[f]``.
 
-    Combinational: sixteen constants, no memory.
+    Combinational: a lookup table of six inputs for each bit of the reciprocal, no memory.
 
     Members
     -------

@@ -18,13 +18,13 @@ FULL_CODE_BITS = CODE_BITS + FRACTION_BITS
 
 
 class Log2(wiring.Component):
-    """The code of a divisor, 0 for ``d = 0``; ``i`` is its leading one's index and ``f`` the four bits below, as a number.
+    """The code of a divisor, 0 for ``d = 0``; ``i`` is its leading one's index, ``r`` the bit below and ``f`` the six bits below.
 
     ==========  =============================================================
     ``fine``    ``code``
     ==========  =============================================================
-    0           ``min(max(i + f div 8 - div_min, 0), 15)``
-    1           ``min(max(16 * (i - div_min) + f, 0), 255)``
+    0           ``min(max(i + r - div_min, 0), 15)``
+    1           ``min(max(64 * (i - div_min) + f, 0), 1023)``
     ==========  =============================================================
 
     A pure pipeline: a new divisor each cycle, ``latency`` cycles. The divisor is shifted left until its leading one is on top, by

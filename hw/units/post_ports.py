@@ -1,13 +1,13 @@
 """The ports that post-processing alone has."""
 
-from amaranth import signed
+from amaranth import signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
 from hw.interfaces import PARAM, ROW_BITS, words
-from quant.contract import ACT_BITS
+from quant.contract import ACT_BITS, LOW_BITS
 
 
 class ParamReadSignature(wiring.Signature):
@@ -57,7 +57,9 @@ class ZWriteSignature(wiring.Signature):
         ``rows[0]`` is Ks of the row's channels; otherwise ``rows[i]`` are those of its channel ``i`` in Z, columns of group
         ``j``.
     rows : Out(ArrayLayout(ArrayLayout(signed(ACT_BITS), m), m))
-        The values.
+        The values, or the upper parts of what is wide.
+    rows_low : Out(ArrayLayout(ArrayLayout(unsigned(LOW_BITS), m), m))
+        The lower parts of what is wide; read by nobody otherwise.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -67,4 +69,5 @@ class ZWriteSignature(wiring.Signature):
             "j": Out(range(max(2, config.max_groups))),
             "ksum": Out(1),
             "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
+            "rows_low": Out(data.ArrayLayout(data.ArrayLayout(unsigned(LOW_BITS), config.m), config.m)),
         })

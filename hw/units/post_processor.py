@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR, Act, Buffer
+from hw.control.descriptor import DESCRIPTOR, Act, Buffer, Opcode
 from hw.cost import DSP_PRODUCT_BITS, Resources
 from hw.delay import delayed
 from hw.interfaces import (
@@ -25,11 +25,13 @@ from hw.interfaces import (
 )
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.divisor_code import DivisorCode
+from hw.units.joined_sums import JoinedSums
 from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.post_ports import ParamReadSignature, SecondWriteSignature, ZWriteSignature
 from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
+from hw.units.split_sum import SplitSum
 
 #: The parameters that only the second step needs.
 _LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
@@ -47,13 +49,15 @@ class PostProcessor(wiring.Component):
     ============  =========================================================================================
     X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``
     O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
-    Z             ``q`` through ``z_write``; the result's ``px`` is the row from ``z_row`` on, ``cg`` the group of V's channels
-    DIV           nothing outside: lane 0 of each slot's accumulators is a divisor, its code goes to the divisor buffer; the
-                  parameters' ``shift`` is the smallest exponent, the ``entry`` the head; with ``act`` QUOTIENT the code
-                  has a fraction
+    Z             ``q`` through ``z_write``, or ``t`` in two parts for row sums and where ``wide``; the result's ``px`` is the
+                  row from ``z_row`` on, ``cg`` the group of V's channels
+    DIV           nothing outside: lanes 0 and 1 of each slot's accumulators are a divisor, its code goes to the divisor
+                  buffer; the parameters' ``shift`` is the smallest exponent, the ``entry`` the head; with ``act`` QUOTIENT
+                  the code has a fraction
     ============  =========================================================================================
 
-    A slot of an ordinary result is written when its mask bit is set and its channel group lies before ``dst_cg_end``.
+    A slot of an ordinary result is written when its mask bit is set and its channel group lies before ``dst_cg_end``. QZ that is
+    ``wide`` writes only the lower half of the slots: the upper half's accumulators belong to theirs.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ class PostProcessor(wiring.Component):
     trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
         What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
     trace_words : Out(words(config, signed(LOGIT_BITS)))
-        ``t`` for logits, the codes in channel 0 for DIV, ``q`` otherwise.
+        ``t`` for logits, what the Z buffer keeps for Z, the codes in channel 0 for DIV, ``q`` otherwise.
     """
 
     def __init__(
@@ -113,6 +117,8 @@ class PostProcessor(wiring.Component):
         at = data.StructLayout({"rmac": 1, **dict(self._fields)})
         self._at = [Signal(at, name=f"at_{cycle}", reset_less=True) for cycle in range(self.latency + 1)]
         self._valid = [Signal(name=f"valid_{cycle}") for cycle in range(self.latency + 1)]
+        #: The accumulators in the cycle of the first step.
+        self._sums = Signal(result_layout(config)["acc"].shape, name="sums")
         super().__init__({
             "mat": In(stream.Signature(result_layout(config))),
             "rmac": In(stream.Signature(result_layout(config))),
@@ -158,20 +164,21 @@ class PostProcessor(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """The arbiter, the line of what accompanies a result, and the values' pipeline."""
         m = Module()
-        accumulators = self._arbitrate(m)
-        self._accompany(m)
+        doubled = self._arbitrate(m)
+        self._accompany(m, doubled)
         found = self._parameters(m)
-        read_codes, written_codes = self._divisors(m, accumulators, found)
-        t, params = self._first_step(m, accumulators, read_codes, found)
+        read_codes, written_codes = self._divisors(m, found)
+        t, params = self._first_step(m, read_codes, found)
         self._residual(m)
         q, t_out = self._second_step(m, t, params)
-        self._write(m, q, t_out)
+        kept = self._split(m, q, t_out)
+        self._write(m, q, t_out, kept)
         self._retire(m)
-        self._trace(m, q, t_out, written_codes)
+        self._trace(m, q, t_out, kept, written_codes)
         return m
 
-    def _arbitrate(self, m: Module) -> data.View:
-        """Take a result a cycle; the accumulators of cycle 1."""
+    def _arbitrate(self, m: Module) -> Value:
+        """Take a result a cycle, and join its sums; whether they were joined by slots, in the cycle ``lookup``."""
         last_rmac = Signal()
         take_rmac = Signal()
         m.d.comb += [
@@ -189,9 +196,23 @@ class PostProcessor(wiring.Component):
         m.d.sync += Value.cast(accumulators).eq(
             Mux(take_rmac, Value.cast(self.rmac.payload.acc), Value.cast(self.mat.payload.acc))
         )
-        return accumulators
+        m.submodules.joined = joined = JoinedSums(self.config)
+        by_lane, by_slot = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            by_lane.eq(~take_rmac & (self.mat_task.opcode == Opcode.DIV)),
+            by_slot.eq(~take_rmac & (self.mat_task.opcode == Opcode.QZ) & self.mat_task.wide),
+        ]
+        m.d.comb += [
+            Value.cast(joined.acc).eq(Value.cast(accumulators)),
+            joined.by_lane.eq(by_lane),
+            joined.by_slot.eq(by_slot),
+            Value.cast(self._sums).eq(
+                Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums"))
+            ),
+        ]
+        return by_slot
 
-    def _accompany(self, m: Module) -> None:
+    def _accompany(self, m: Module, doubled: Value) -> None:
         """The delay line of all that is not a value; the mask is completed on the way."""
         for cycle in range(self.latency):
             m.d.sync += [self._at[cycle + 1].eq(self._at[cycle]), self._valid[cycle + 1].eq(self._valid[cycle])]
@@ -199,10 +220,11 @@ class PostProcessor(wiring.Component):
         task = self._task(m, 2, "mask_task")
         split = self._task(m, 1, "group_task").lp
         inside = Signal(self.config.l)
+        alone = ~delayed(m, doubled, 1, "doubled")
         for slot in range(self.config.l):
             group = Signal(range((1 << GROUP_BITS) + self.config.l), name=f"group_{slot}", reset_less=True)
             m.d.sync += group.eq(self._at[1].cg + (slot >> split))
-            m.d.comb += inside[slot].eq(group < task.dst_cg_end)
+            m.d.comb += inside[slot].eq((group < task.dst_cg_end) & (alone if slot >= self.config.l // 2 else 1))
         with m.If(self._is_ordinary(task)):
             m.d.sync += self._at[3].mask.eq(self._at[2].mask & inside)
 
@@ -217,9 +239,7 @@ class PostProcessor(wiring.Component):
         """Whether the results of ``task`` go to an activation buffer."""
         return (task.dst != Buffer.Z) & (task.dst != Buffer.DIV)
 
-    def _divisors(
-        self, m: Module, accumulators: data.View, found: list[list[data.View]]
-    ) -> tuple[list[Value], list[Value]]:
+    def _divisors(self, m: Module, found: list[list[data.View]]) -> tuple[list[Value], list[Value]]:
         """The codes read for each slot, in the cycle of the first step, and those of DIV, stored when its result is written."""
         lookup, start, write = self.schedule.lookup, self.schedule.first_step, self.schedule.write
         bits = exact_log2(self.config.l)
@@ -242,7 +262,7 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             m.submodules[f"log2_{slot}"] = log2 = Log2()
             m.d.comb += [
-                log2.d.eq(delayed(m, accumulators[slot][0][:DIVISOR_BITS], start - lookup, f"divisor_{slot}")),
+                log2.d.eq(self._sums[slot][0][:DIVISOR_BITS]),
                 log2.div_min.eq(found[slot][0].shift),
                 log2.fine.eq(fine),
             ]
@@ -284,10 +304,10 @@ class PostProcessor(wiring.Component):
         return found
 
     def _first_step(
-        self, m: Module, accumulators: data.View, codes: list[Value], found: list[list[data.View]]
+        self, m: Module, codes: list[Value], found: list[list[data.View]]
     ) -> tuple[list[list[Value]], list[list[data.View]]]:
         """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
-        lookup, start, second = self.schedule.lookup, self.schedule.first_step, self.schedule.second_step
+        start, second = self.schedule.first_step, self.schedule.second_step
         task = self._task(m, start, "code_task")
         quotient = task.act == Act.QUOTIENT
         t, params = [], []
@@ -301,7 +321,7 @@ class PostProcessor(wiring.Component):
                 param = found[slot][channel]
                 m.submodules[f"requantizer_{name}"] = lane = Requantizer()
                 m.d.comb += [
-                    lane.acc.eq(delayed(m, accumulators[slot][channel], start - lookup, f"acc_{name}")),
+                    lane.acc.eq(self._sums[slot][channel]),
                     lane.bias.eq(param.bias),
                     lane.mult.eq(param.mult),
                     lane.shift.eq(param.shift),
@@ -353,7 +373,20 @@ class PostProcessor(wiring.Component):
                 t_out[slot].append(lane.t_out)
         return q, t_out
 
-    def _write(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> None:
+    def _split(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> list[list[SplitSum]]:
+        """What the Z buffer keeps of the slots that it has room for, when the result is written."""
+        before = self._at[self.latency - 1]
+        wide = delayed(m, before.row_sum | (before.rmac & self.rmac_task.wide), 1, "wide")
+        kept: list[list[SplitSum]] = []
+        for slot in range(self.config.m):
+            kept.append([])
+            for channel in range(self.config.m):
+                m.submodules[f"split_{slot}_{channel}"] = lane = SplitSum()
+                m.d.comb += [lane.t.eq(t[slot][channel]), lane.q.eq(q[slot][channel]), lane.wide.eq(wide)]
+                kept[slot].append(lane)
+        return kept
+
+    def _write(self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]]) -> None:
         """The ports to the buffers."""
         valid, at = self._valid[self.latency], self._at[self.latency]
         task = self._task(m, self.latency, "write_task")
@@ -382,8 +415,12 @@ class PostProcessor(wiring.Component):
                     payload.words[slot][channel].eq(q[slot][channel]),
                     self.write_t[slot][channel].eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
                 ]
-                if slot < self.config.m:
-                    m.d.comb += self.z_write.rows[slot][channel].eq(q[slot][channel])
+        for slot, lanes in enumerate(kept):
+            for channel, lane in enumerate(lanes):
+                m.d.comb += [
+                    self.z_write.rows[slot][channel].eq(lane.high),
+                    self.z_write.rows_low[slot][channel].eq(lane.low),
+                ]
 
     def _retire(self, m: Module) -> None:
         """Tell the engines what can be read."""
@@ -399,7 +436,9 @@ class PostProcessor(wiring.Component):
         with m.Elif(self.rmac_retired & seg_last):
             m.d.sync += self.rmac_progress.eq(progress)
 
-    def _trace(self, m: Module, q: list[list[Value]], t: list[list[Value]], codes: list[Value]) -> None:
+    def _trace(
+        self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]], codes: list[Value]
+    ) -> None:
         """What simulations compare with the golden model."""
         at = self._at[self.latency]
         task = self._task(m, self.latency, "trace_task")
@@ -416,5 +455,6 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
-                written = Mux(task.logits, t[slot][channel], q[slot][channel])
+                value = kept[slot][channel].value if slot < len(kept) else q[slot][channel]
+                written = Mux(task.logits, t[slot][channel], value)
                 m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, written))

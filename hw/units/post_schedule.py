@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hw.units.divisor_buffer import DivisorBuffer
+from hw.units.joined_sums import JoinedSums
 from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
 
@@ -19,13 +20,18 @@ class Schedule:
 
     @property
     def lookup(self) -> int:
-        """Parameters and divisor codes are asked for, the divisors enter the logarithm."""
+        """Parameters and divisor codes are asked for, sums of parts are joined."""
         return 1
 
     @property
+    def joined(self) -> int:
+        """Sums of parts have been joined."""
+        return self.lookup + JoinedSums.latency
+
+    @property
     def first_step(self) -> int:
-        """Accumulators enter the requantizers."""
-        return self.lookup + max(self.param_latency + 1, DivisorBuffer.latency)
+        """Accumulators enter the requantizers, divisors the logarithm."""
+        return max(self.joined, self.lookup + max(self.param_latency + 1, DivisorBuffer.latency))
 
     @property
     def first_step_done(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from quant.contract import CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
+from quant.contract import CODE_BITS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS
 from quant.layer import Layer
 from quant.onnx.graph import Activation, Floats, Graph
 
@@ -19,7 +19,8 @@ _FACTOR_MIN = 2.0**-60
 def attention(graph: Graph, layer: Layer) -> None:
     """Add an attention layer.
 
-    Z and Ks pass through int8 with a scale for each head. The divisor becomes the contract's code, then what that stands for.
+    Z and Ks are rounded with a scale for each head: Z of eight bits to int8, more bits as real numbers. The divisor becomes the
+    contract's code, then what that stands for.
     """
     name, dim, heads = layer.name, layer.attrs["dim"], layer.attrs["heads"]
     query, key_t, value = _heads(graph, layer)
@@ -28,10 +29,10 @@ def attention(graph: Graph, layer: Layer) -> None:
     k_step = step / _factor(layer, "k")
 
     z_t = graph.node("MatMul", [value, key_t], f"{name}.z.acc")
-    z_t = graph.requantized(z_t, f"{name}.z", z_step)
+    z_t = graph.requantized(z_t, f"{name}.z", z_step, layer.attrs["z_bits"])
     pixel_axis = graph.constant(f"{name}.pixel_axis", np.array([2], np.int64))
     ksum = graph.node("ReduceSum", [key_t, pixel_axis], f"{name}.ksum.acc", keepdims=1)
-    ksum = graph.requantized(ksum, f"{name}.ksum", k_step)
+    ksum = graph.requantized(ksum, f"{name}.ksum", k_step, SUM_BITS)
     numerator = graph.node("MatMul", [z_t, query], f"{name}.numerator")
     product = graph.node("MatMul", [ksum, query], f"{name}.product")
 
@@ -84,17 +85,17 @@ def _whole_code(graph: Graph, layer: Layer, whole: str) -> str:
 
 
 def _fine_code(graph: Graph, layer: Layer, whole: str) -> str:
-    """``16 * (msb(D) - div_min) + f``; below 0 for a divisor of 0."""
+    """``64 * (msb(D) - div_min) + f``; below 0 for a divisor of 0."""
     name = layer.name
-    # D / 2^msb times 16 is 16 + f, so one more is taken from the exponent.
+    # D / 2^msb times 64 is 64 + f, so one more is taken from the exponent.
     least = graph.constant(f"{name}.least", _by_head(layer.arrays["div_min"].astype(np.float64) + 1))
-    sixteen = graph.constant(f"{name}.fractions", np.asarray(float(1 << FRACTION_BITS)))
+    fractions = graph.constant(f"{name}.fractions", np.asarray(float(1 << FRACTION_BITS)))
     exponent = _exponent(graph, name, whole, 2.0)
     power = graph.node("Pow", [graph.constant(f"{name}.two", np.asarray(2.0)), exponent], f"{name}.power")
     mantissa = graph.node("Div", [whole, power], f"{name}.mantissa")
-    fraction = graph.node("Floor", [graph.node("Mul", [mantissa, sixteen], f"{name}.mantissa.wide")], f"{name}.fraction")
+    fraction = graph.node("Floor", [graph.node("Mul", [mantissa, fractions], f"{name}.mantissa.wide")], f"{name}.fraction")
     above = graph.node("Sub", [exponent, least], f"{name}.above")
-    return graph.node("Add", [graph.node("Mul", [above, sixteen], f"{name}.above.wide"), fraction], f"{name}.code.wide")
+    return graph.node("Add", [graph.node("Mul", [above, fractions], f"{name}.above.wide"), fraction], f"{name}.code.wide")
 
 
 def _exponent(graph: Graph, name: str, whole: str, second: float) -> str:

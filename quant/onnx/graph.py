@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from quant.contract import ACT_BITS
 from triovit.errors import InternalError
 
 Floats = npt.NDArray[np.float64]
@@ -94,11 +95,21 @@ class Graph:
         inputs = [x, self.constant(f"{name}.scale", step), self.constant(f"{name}.zero", np.full(step.shape, zero, np.int8))]
         return self.node("QuantizeLinear", inputs, f"{name}.q", **({"axis": axis} if step.ndim else {}))
 
-    def requantized(self, x: str, name: str, scale: Floats, *, axis: int = 1) -> str:
-        """Pass the real tensor ``x`` through symmetric int8 with a scale for each index of ``axis``; return the real result."""
-        stored = self.quantize(x, name, scale, axis=axis)
-        inputs = [stored, f"{name}.scale", f"{name}.zero"]
-        return self.node("DequantizeLinear", inputs, name, axis=axis)
+    def requantized(self, x: str, name: str, scale: Floats, bits: int) -> str:
+        """Pass the real tensor ``x`` through symmetric integers with a scale for each index of axis 1; return the real result.
+
+        More than eight bits are rounded and clipped as real numbers: ``QuantizeLinear`` knows int16 from opset 21 on only.
+        """
+        if bits == ACT_BITS:
+            stored = self.quantize(x, name, scale)
+            return self.node("DequantizeLinear", [stored, f"{name}.scale", f"{name}.zero"], name, axis=1)
+        step = self.constant(f"{name}.scale", scale.reshape(-1, 1, 1))
+        steps = self.node("Round", [self.node("Div", [x, step], f"{name}.steps")], f"{name}.whole")
+        ends = [
+            self.constant(f"{name}.{end}", np.asarray(float(value)))
+            for end, value in (("low", -1 << (bits - 1)), ("high", (1 << (bits - 1)) - 1))
+        ]
+        return self.node("Mul", [self.node("Clip", [steps, *ends], f"{name}.clipped"), step], name)
 
     def real(self, tensor: str) -> str:
         """Return the real values of an integer tensor, read with its own zero point; all readers share one node."""

@@ -29,8 +29,8 @@ def to_onnx(artifact: Artifact) -> onnx.ModelProto:
       to channel stands before it as ``Mul`` (``1 / m_c``, channel-wise migration) and ``Add`` (the zero points of filter-wise
       shifting): the readers' weights and biases hold the inverse already. Logits are rounded with plain operators.
     * Weights are int8 with a scale for each output channel, biases int32 with the accumulator's.
-    * Attention's Z and Ks are int8 with a scale for each head, its divisor what the contract's code
-      stands for. Upsampling is a Resize with the exact cubic.
+    * Attention's Z is int8 with a scale for each head; of fifteen bits it is rounded and clipped with plain operators, as Ks
+      always is. The divisor is what the contract's code stands for. Upsampling is a Resize with the exact cubic.
 
     The contract's integers decide every scale: multipliers and shifts, not the float network. What remains is the difference
     between roundings: ONNX rounds halves to even and keeps ``t`` unrounded. ``onnx.checker`` has passed the model.

@@ -99,7 +99,7 @@ class GoldenModel:
 
         Returns
         -------
-        The layer's output under its own name, after attention's sub-tensors ``<name>.z`` (int8 ``[N, heads, d, d]``),
+        The layer's output under its own name, after attention's sub-tensors ``<name>.z`` (int16 ``[N, heads, d, d]``),
         ``<name>.ksum`` (int16 ``[N, heads, d]``) and ``<name>.code`` (uint16 ``[N, heads, P]``).
 
         Raises

@@ -12,7 +12,7 @@ from sim.report.data import RangeRow, range_row
 from sim.report.fields import Fields, read_fields
 
 _REMEDY = "run triovit errors again"
-_CODE_BITS = (4, 8)
+_CODE_BITS = (4, 10)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _effect(fields: Fields) -> EffectRow:
 def _divisors(fields: Fields) -> DivisorRow:
     bits = fields.get("code_bits", int)
     if bits not in _CODE_BITS:
-        raise fields.fail("code_bits", f"is {bits}, and must be 4 or 8")
+        raise fields.fail("code_bits", f"is {bits}, and must be 4 or 10")
     row = DivisorRow(fields.get("layer", str), bits, fields.numbers("codes"), fields.count("lowest"), fields.numbers("exponents"))
     if len(row.codes) != 1 << bits:
         raise fields.fail("codes", f"has {len(row.codes)} entries, and must have {1 << bits}")

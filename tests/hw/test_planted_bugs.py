@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from amaranth import Cat, Const, Module, Mux
 from amaranth.hdl import Value
+from amaranth.lib.wiring import In
 
 from hw.compiler import compile as compiler
 from hw.compiler import lower
@@ -28,12 +29,15 @@ from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.divisor_code import DivisorCode
+from hw.units.joined_sums import JoinedSums
 from hw.units.layer_norm import LayerNormCore
 from hw.units.log2 import Log2
+from hw.units.post_processor import PostProcessor
 from hw.units.requantizer import Requantizer
 from hw.units.row_sum import RowSum
 from hw.units.second_step import SecondStep
-from quant.contract import QUOTIENT_SHIFT, RECIPROCALS
+from hw.units.split_sum import SplitSum
+from quant.contract import FRACTION_BITS, LOW_BITS, QUOTIENT_SHIFT, RECIPROCALS
 from tests.support import core_check
 from tests.support.networks import NetworkBuilder
 from tests.support.tamper import Instead, constant, plus, tampered, with_field
@@ -42,6 +46,7 @@ from tests.support.tamper import Instead, constant, plus, tampered, with_field
 LIMIT = 1200
 BATCHES = TOY.with_(name="batches", z_rows=4)
 true_matrix_packet, true_param_packet = lower.matrix_packet, lower.param_packet
+true_arbitrate = PostProcessor._arbitrate
 
 
 def product(net: NetworkBuilder) -> None:
@@ -64,15 +69,35 @@ def stride(net: NetworkBuilder) -> None:
 
 
 def attention(net: NetworkBuilder) -> None:
-    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=4)
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=4, z_bits=8)
+
+
+def wide_attention(net: NetworkBuilder) -> None:
+    """K^T V in two parts; some of it saturates, and so do sums of keys."""
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=10, z_bits=15)
+
+
+def two_groups(net: NetworkBuilder) -> None:
+    """Heads of two words, whose K^T V is not wide."""
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 8, code_bits=4, z_bits=8)
+
+
+def small_sums(net: NetworkBuilder) -> None:
+    """Sums that lie in their lower parts above all."""
+    wide_attention(net)
+    arrays = net.layers[-1].arrays
+    arrays["k_shift"] += 7
+    arrays["div_min"] -= 7
+    arrays["z_shift"] += 5
+    arrays["o_shift"] -= 7 + 5
 
 
 def fine_attention(net: NetworkBuilder) -> None:
     """Divisors with a fraction; those of the second head lie around its smallest exponent."""
-    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=8)
+    net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits=10, z_bits=8)
     arrays = net.layers[-1].arrays
-    arrays["o_shift"][1] += 13 - arrays["div_min"][1]
-    arrays["div_min"][1] = 13
+    arrays["o_shift"][1] += 20 - arrays["div_min"][1]
+    arrays["div_min"][1] = 20
 
 
 def after_attention(net: NetworkBuilder) -> None:
@@ -83,7 +108,7 @@ def both_widths(net: NetworkBuilder) -> None:
     """A layer of either kind, in turn on the same units."""
     qkv = net.pw("qkv", net.stem(4), 24)
     net.attention("coarse", (qkv,), 4, code_bits=4)
-    net.attention("fine", (qkv,), 4, code_bits=8)
+    net.attention("fine", (qkv,), 4, code_bits=10)
 
 
 def pool(net: NetworkBuilder) -> None:
@@ -113,6 +138,9 @@ NETWORKS = (
     block,
     stride,
     attention,
+    wide_attention,
+    small_sums,
+    two_groups,
     fine_attention,
     after_attention,
     both_widths,
@@ -183,8 +211,49 @@ def array_with(engine: type, **fields: int) -> Callable:
     return elaborate
 
 
-def upper_halves_lost(codes: Any) -> Value:
-    return Cat(Cat(codes[slot][:4], Const(0, 4)) for slot in range(TOY.l))
+def whole_parts_lost(codes: Any) -> Value:
+    return Cat(Cat(codes[slot][:FRACTION_BITS], Const(0, 4)) for slot in range(TOY.l))
+
+
+class SwappedParts(ZBuffer):
+    """The parts of Ks leave in each other's place."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.inner = inner = ZBuffer(self.config)
+        swap = {"ksum": "ksum_low", "ksum_low": "ksum"}
+        for (name,), member, port in self.signature.flatten(self):
+            within = getattr(inner, swap.get(name, name))
+            source, target = (port, within) if member.flow == In else (within, port)
+            m.d.comb += Value.cast(target).eq(Value.cast(source))
+        return m
+
+
+def swapped_halves() -> type:
+    """Where sums are joined by slots, the lower parts count as the upper ones."""
+
+    def swapped(acc: Any) -> Value:
+        return Cat(Value.cast(acc[(slot + TOY.l // 2) % TOY.l]) for slot in range(TOY.l))
+
+    class Swapped(JoinedSums):
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.submodules.inner = inner = JoinedSums(self.config)
+            m.d.comb += [
+                Value.cast(inner.acc).eq(Mux(self.by_slot, swapped(self.acc), Value.cast(self.acc))),
+                inner.by_lane.eq(self.by_lane),
+                inner.by_slot.eq(self.by_slot),
+                Value.cast(self.sums).eq(Value.cast(inner.sums)),
+            ]
+            return m
+
+    return Swapped
+
+
+def upper_half_written(self: Any, m: Any) -> Value:
+    """Results joined by slots do not say so."""
+    true_arbitrate(self, m)
+    return Const(0, 1)
 
 
 def transposed(rows: Any) -> Value:
@@ -192,14 +261,23 @@ def transposed(rows: Any) -> Value:
 
 
 class WrappingLog2(Log2):
-    """Codes with a fraction that fall below 0 wrap around. Divisors are below 2^16, so that those from exponent 0 on fit."""
+    """Codes with a fraction that fall below 0 wrap around, where the smallest exponent is 16 or more."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.inner = inner = Log2()
-        m.d.comb += [inner.d.eq(self.d), inner.fine.eq(1), inner.div_min.eq(0)]
-        some, least = (delayed(m, value, self.latency, name) for value, name in ((self.d.any(), "some"), (self.div_min, "least")))
-        m.d.comb += self.code.eq(Mux(some, inner.code - (least << 4), 0))
+        m.submodules.true = true = Log2()
+        # Sixteen exponents lower the same number has the code that it wraps around to, and all that lie above have the largest.
+        m.submodules.lower = lower = Log2()
+        m.d.comb += [
+            true.d.eq(self.d),
+            true.fine.eq(self.fine),
+            true.div_min.eq(self.div_min),
+            lower.d.eq(self.d),
+            lower.fine.eq(1),
+            lower.div_min.eq(self.div_min - 16),
+        ]
+        wraps = delayed(m, self.d.any() & (self.div_min >= 16), self.latency, "wraps")
+        m.d.comb += self.code.eq(Mux(wraps & ~lower.code.all(), lower.code, true.code))
         return m
 
 
@@ -229,13 +307,13 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "divisor's code ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, code=constant(0)), attention, 0),
     "logarithm off by one": ("hw.units.post_processor.Log2", tampered(Log2, code=plus(1)), attention, 0),
     "fraction off by one": ("hw.units.post_processor.Log2", tampered(Log2, code=plus(1)), fine_attention, 0),
-    "fraction cut off": ("hw.units.post_processor.Log2", tampered(Log2, code=lambda code: code & 0xF0), fine_attention, 0),
+    "fraction cut off": ("hw.units.post_processor.Log2", tampered(Log2, code=lambda code: code & 0x3C0), fine_attention, 0),
     "every code with a fraction": ("hw.units.post_processor.Log2", tampered(Log2, fine=ONES), both_widths, 0),
     "no code with a fraction": ("hw.units.post_processor.Log2", tampered(Log2, fine=constant(0)), both_widths, 0),
     "codes below the smallest not held": ("hw.units.post_processor.Log2", WrappingLog2, fine_attention, 0),
-    "codes kept without their upper half": (
+    "codes kept without their whole part": (
         "hw.units.post_processor.DivisorBuffer",
-        tampered(DivisorBuffer, read_codes=upper_halves_lost),
+        tampered(DivisorBuffer, read_codes=whole_parts_lost),
         fine_attention,
         0,
     ),
@@ -281,6 +359,49 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         attention,
         0,
     ),
+    "lower part of Ks dropped": ("hw.core.ZBuffer", tampered(ZBuffer, ksum_low=constant(0)), small_sums, 0),
+    "upper part of Ks dropped": ("hw.core.ZBuffer", tampered(ZBuffer, ksum=constant(0)), attention, 0),
+    "parts of Ks swapped": ("hw.core.ZBuffer", SwappedParts, attention, 0),
+    "lower part of K^T V dropped": ("hw.core.ZBuffer", tampered(ZBuffer, z_low=constant(0)), small_sums, 0),
+    "lower part of K^T V transposed": ("hw.core.ZBuffer", tampered(ZBuffer, rows_low=transposed), small_sums, 0),
+    "upper part of K^T V everywhere": (
+        "hw.engines.mat.MatEngine._elaborate_array",
+        array_with(MatEngine, wide=0),
+        wide_attention,
+        0,
+    ),
+    "both parts of K^T V everywhere": (
+        "hw.engines.mat.MatEngine._elaborate_array",
+        array_with(MatEngine, wide=1),
+        two_groups,
+        0,
+    ),
+    "sums over halves swapped": ("hw.units.post_processor.JoinedSums", swapped_halves(), wide_attention, 0),
+    "sums over slots not joined": (
+        "hw.units.post_processor.JoinedSums",
+        tampered(JoinedSums, by_slot=constant(0)),
+        wide_attention,
+        0,
+    ),
+    "divisors not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, by_lane=constant(0)), attention, 0),
+    "parts joined with another weight": ("hw.units.joined_sums.LOW_BITS", LOW_BITS + 1, attention, 0),
+    "upper half of the slots written": (
+        "hw.units.post_processor.PostProcessor._arbitrate",
+        upper_half_written,
+        wide_attention,
+        0,
+    ),
+    "channel groups counted by all slots": (
+        "hw.engines.mat.MatSequencer",
+        tampered(MatSequencer, task=with_field("wide", constant(0))),
+        wide_attention,
+        0,
+    ),
+    "wide sums in sixteen bits": ("hw.units.split_sum.SUM_BITS", 16, wide_attention, 0),
+    "wide sums in fourteen bits": ("hw.units.split_sum.SUM_BITS", 14, wide_attention, 0),
+    "sums kept in eight bits": ("hw.units.post_processor.SplitSum", tampered(SplitSum, wide=constant(0)), attention, 0),
+    "K^T V always wide": ("hw.units.post_processor.SplitSum", tampered(SplitSum, wide=ONES), attention, 0),
+    "lower part kept wrong": ("hw.units.post_processor.SplitSum", tampered(SplitSum, low=plus(1)), small_sums, 0),
     "Z transposed": ("hw.core.ZBuffer", tampered(ZBuffer, rows=transposed), attention, 0),
     "relu of Q missing": ("hw.engines.mat.MatEngine._elaborate_array", array_with(MatEngine, relu=0), attention, 0),
     "relu of K's sum missing": ("hw.engines.rmac.RowSum", tampered(RowSum, relu=constant(0)), attention, 0),

@@ -200,9 +200,9 @@ AGAIN = "quantize the network again"
     ("change", "message"),
     [
         (changed("m", "schema", to="other"), "is no triovit-artifact; give the directory that quantizing wrote"),
-        (changed("m", "version", to=3), f"version 3 is newer than this program reads (2); update triovit, or {AGAIN}"),
-        (changed("m", "version", to="1"), f"version is '1', and must be 2; {AGAIN}"),
-        (changed("m", "version", to=1), f"version is 1, and must be 2; {AGAIN}"),
+        (changed("m", "version", to=4), f"version 4 is newer than this program reads (3); update triovit, or {AGAIN}"),
+        (changed("m", "version", to="1"), f"version is '1', and must be 3; {AGAIN}"),
+        (changed("m", "version", to=2), f"version is 2, and must be 3; {AGAIN}"),
         (changed("m", "layers", to={}), f"field layers is missing or of the wrong type; {AGAIN}"),
         (changed("m", "output", to="c"), f"output 'c' is no layer; {AGAIN}"),
         (changed("m", "input", to={"tensor": "image"}), f"field input must have a tensor name and a shape [C, H, W]; {AGAIN}"),

@@ -30,12 +30,12 @@ def uneven(*shape: int) -> Tensor:
     return torch.randn(shape, generator=generator) * size.reshape(1, -1, *[1] * (len(shape) - 2))
 
 
-def qkv_steps(qkv: Tensor) -> Tensor:
+def qkv_steps(qkv: Tensor, z_bits: int = 8) -> Tensor:
     """The steps ``[heads, 3, d]`` that a single input of attention is given."""
     channels = qkv.shape[1]
     size = (qkv.shape[2], qkv.shape[3])
     op = Operation("att", "attention", ("qkv",), channels, channels // 3, size, size, heads=channels // (3 * DIM), dim=DIM)
-    return attention_steps([op], Observations(attention={"qkv": qkv}))["qkv"].reshape(-1, 3, DIM)
+    return attention_steps([op], Observations(attention={"qkv": qkv}), z_bits)["qkv"].reshape(-1, 3, DIM)
 
 
 def is_one_number(values: Tensor) -> None:
@@ -43,8 +43,9 @@ def is_one_number(values: Tensor) -> None:
     torch.testing.assert_close(values, values[:, :1].expand_as(values), rtol=1e-12, atol=0)
 
 
-def test_products_of_queries_and_keys_share_one_step_a_head() -> None:
-    steps = qkv_steps(uneven(2, 3 * DIM * HEADS, 5, 6))
+@pytest.mark.parametrize("z_bits", [8, 15])
+def test_products_of_queries_and_keys_share_one_step_a_head(z_bits: int) -> None:
+    steps = qkv_steps(uneven(2, 3 * DIM * HEADS, 5, 6), z_bits)
     is_one_number(steps[:, 0] * steps[:, 1])
     # While the steps themselves differ.
     assert float((steps[:, 0].amax(1) / steps[:, 0].amin(1)).min()) > 1.5
@@ -127,7 +128,7 @@ def test_where_factors_are_free(network: EfficientViT, pictures: Digits) -> None
     layers = fold(network)
     ops = [layer.op for layer in layers]
     found = observe(network, layers, torch.from_numpy(pictures.train[:4]), 4)
-    steps = attention_steps(ops, found)
+    steps = attention_steps(ops, found, FAST.z_bits)
     factors = equalized(ops, found, set(), steps)
     # Not what the fully connected layers and LayerNorm read, nor the logits.
     assert {op.name for op in ops} - factors.keys() - steps.keys() == {"head.pool", "head.fc1", "head.ln", "head.fc2"}

@@ -109,11 +109,11 @@ def test_one_quantizer_acts_downstream_only(
     assert torch.equal(fake.rounded(quantizer, floats), tensors[quantizer.layer])
 
 
-@pytest.mark.parametrize("code_bits", [4, 8])
+@pytest.mark.parametrize(("code_bits", "z_bits"), [(4, 8), (4, 15), (10, 8), (10, 15)])
 def test_given_the_integers_inputs_every_layer_makes_the_integers(
-    network: EfficientViT, pictures: Digits, batch: Tensor, code_bits: int
+    network: EfficientViT, pictures: Digits, batch: Tensor, code_bits: int, z_bits: int
 ) -> None:
-    artifact = quantize(network, pictures.train[:16], Options(activations="minmax", code_bits=code_bits))
+    artifact = quantize(network, pictures.train[:16], Options(activations="minmax", code_bits=code_bits, z_bits=z_bits))
     fake = FakeNetwork(network, artifact)
     whole = GoldenModel(artifact).run(batch.numpy()).tensors
     real = {name: coding.real(torch.from_numpy(whole[name])) for name, coding in fake.codings.items() if name in whole}

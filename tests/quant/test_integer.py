@@ -23,7 +23,7 @@ def test_rs(value: int, shift: int) -> None:
     assert int(integer.rs(one(value), one(shift))) == ((value + (1 << shift >> 1)) >> shift)
 
 
-@given(st.integers(1, (1 << 20) - 1))
+@given(st.integers(1, (1 << 26) - 1))
 def test_exponent(value: int) -> None:
     top = value.bit_length() - 1
     assert int(integer.msb(one(value))) == top
@@ -38,37 +38,39 @@ def test_code() -> None:
     divisor = torch.tensor([[[0, 1, 2, 3, 1 << 19]]])
     assert integer.divisor_code(divisor, torch.tensor([0]), 4).tolist() == [[[0, 0, 1, 2, 15]]]
     assert integer.divisor_code(divisor, torch.tensor([5]), 4).tolist() == [[[0, 0, 0, 0, 14]]]
-    assert integer.divisor_code(divisor, torch.tensor([0]), 8).tolist() == [[[0, 0, 16, 24, 255]]]
-    assert integer.divisor_code(divisor, torch.tensor([5]), 8).tolist() == [[[0, 0, 0, 0, 224]]]
+    assert integer.divisor_code(divisor, torch.tensor([0]), 10).tolist() == [[[0, 0, 64, 96, 1023]]]
+    assert integer.divisor_code(divisor, torch.tensor([5]), 10).tolist() == [[[0, 0, 0, 0, 896]]]
 
 
-@given(st.integers(0, (1 << 20) - 1), st.integers(0, 20))
+@given(st.integers(0, (1 << 26) - 1), st.integers(0, 26))
 def test_fine_code(value: int, least: int) -> None:
     top = max(value.bit_length() - 1, 0)
-    fraction = sum((value >> (top - place) & 1) << (4 - place) for place in range(1, 5) if place <= top)
-    wanted = min(max(16 * (top - least) + fraction, 0), 255) if value else 0
-    assert int(integer.divisor_code(torch.tensor([[[value]]]), torch.tensor([least]), 8)) == wanted
+    fraction = sum((value >> (top - place) & 1) << (6 - place) for place in range(1, 7) if place <= top)
+    wanted = min(max(64 * (top - least) + fraction, 0), 1023) if value else 0
+    assert int(integer.divisor_code(torch.tensor([[[value]]]), torch.tensor([least]), 10)) == wanted
 
 
 @pytest.mark.parametrize("least", [0, 4])
 def test_a_fine_code_is_near_every_divisor(least: int) -> None:
-    """Both windows of 16 exponents, together every D below 2^20: within 1/32, which is met where D is a power of two."""
+    """Both windows of 16 exponents, together every D below 2^20: within 1/128, which is met where D is a power of two."""
     divisor = torch.arange(1 << least, 1 << (least + 16))
-    code = integer.divisor_code(divisor.reshape(1, 1, -1), torch.tensor([least]), 8)[0, 0]
-    top = least + (code >> 4)
-    # D times what the code stands for, R * 2^-(9 + msb(D)): 1 for an exact division. In whole numbers, 2^(9 + msb(D)) is 1.
-    error = (divisor * torch.tensor(RECIPROCALS)[code & 15] - (1 << (9 + top))).abs()
-    assert bool((32 * error <= 1 << (9 + top)).all())
-    assert torch.equal(divisor[32 * error == 1 << (9 + top)], 1 << torch.arange(least, least + 16))
+    code = integer.divisor_code(divisor.reshape(1, 1, -1), torch.tensor([least]), 10)[0, 0]
+    top = least + (code >> 6)
+    # D times what the code stands for, R * 2^-(12 + msb(D)): 1 for an exact division. In whole numbers, 2^(12 + msb(D)) is 1.
+    error = (divisor * torch.tensor(RECIPROCALS)[code & 63] - (1 << (12 + top))).abs()
+    assert bool((128 * error <= 1 << (12 + top)).all())
+    assert torch.equal(divisor[128 * error == 1 << (12 + top)], 1 << torch.arange(least, least + 16))
 
 
-@given(st.integers(-(1 << 20), 1 << 20), st.integers(0, 255), st.integers(0, 65535), st.integers(0, 32), st.sampled_from([4, 8]))
+@given(
+    st.integers(-(1 << 26), 1 << 26), st.integers(0, 1023), st.integers(0, 65535), st.integers(0, 32), st.sampled_from([4, 10])
+)
 def test_quotient(numerator: int, code: int, mult: int, shift: int, code_bits: int) -> None:
     code %= 1 << code_bits
-    by = shift + (code if code_bits == 4 else code // 16)
+    by = shift + (code if code_bits == 4 else code // 64)
     wanted = min(max((numerator * mult + (1 << by >> 1)) >> by, -32768), 32767)
-    if code_bits == 8:
-        wanted = (wanted * round(2**14 / (33 + 2 * (code % 16))) + (1 << 13)) >> 14
+    if code_bits == 10:
+        wanted = (wanted * round(2**19 / (129 + 2 * (code % 64))) + (1 << 16)) >> 17
     found = integer.quotient(one(numerator), one(code), one(mult), one(shift), code_bits)
     assert int(found) == min(max(wanted, -128), 127)
 

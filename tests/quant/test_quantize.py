@@ -72,6 +72,7 @@ def test_the_report(artifact: Artifact) -> None:
         {"log2_divisors": False},
         {"bias_correction": False},
         {"code_bits": 4},
+        {"z_bits": 8},
         {"equalization": False},
         {"activations": "percentile"},
         {"activations": "ema"},
@@ -90,7 +91,8 @@ def test_every_setting_gives_a_sound_artifact(network: EfficientViT, pictures: D
         assert len({int(three) for three in made.layer("S1.0.MB.pw1").arrays["three"]}) == 1
     if not options.shifting:
         assert len({int(zero) for zero in made.layer("S1.0.MB.dw").arrays["zero"]}) == 1
-    assert made.layer("S2.1.MLA.att").attrs["code_bits"] == options.code_bits
+    attrs = made.layer("S2.1.MLA.att").attrs
+    assert (attrs["code_bits"], attrs["z_bits"]) == (options.code_bits, options.z_bits)
     if not options.log2_divisors:
         assert not replay(made, pictures.held_out[0])["S2.1.MLA.att.code"].any()
 

@@ -20,9 +20,9 @@ def test_every_tensor_is_there(artifact: Artifact, noise: np.ndarray) -> None:
     heads, dim = attention.attrs["heads"], attention.attrs["dim"]
     parts = {part: outputs[f"{attention.name}.{part}"] for part in ("z", "ksum", "code")}
     assert {part: (value.shape, value.dtype) for part, value in parts.items()} == {
-        "z": ((heads, dim, dim), np.int8),
-        "ksum": ((heads, dim), np.int8),
-        "code": ((heads, 16), np.uint8),
+        "z": ((heads, dim, dim), np.int16),
+        "ksum": ((heads, dim), np.int16),
+        "code": ((heads, 16), np.uint16),
     }
     assert len(outputs) == len(artifact.layers) + 6
 
@@ -35,19 +35,20 @@ def clip(value: int, bits: int) -> int:
     return min(max(value, -(1 << bits - 1)), (1 << bits - 1) - 1)
 
 
-@pytest.mark.parametrize("code_bits", [4, 8])
-def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int) -> None:
+@pytest.mark.parametrize("z_bits", [8, 15])
+@pytest.mark.parametrize("code_bits", [4, 10])
+def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int, z_bits: int) -> None:
     layer = artifact.layer("S2.1.MLA.att")
-    changed = replace(layer, attrs={**layer.attrs, "code_bits": code_bits})
+    changed = replace(layer, attrs={**layer.attrs, "code_bits": code_bits, "z_bits": z_bits})
     outputs = replay(replace(artifact, layers=[changed if one is layer else one for one in artifact.layers]), noise)
     dim, a = layer.attrs["dim"], {name: array.astype(int) for name, array in layer.arrays.items()}
     heads = np.concatenate([outputs[name].reshape(-1, 3 * dim, 16) for name in layer.inputs]).astype(int)
     for g, (q, k, v) in enumerate((head[:dim], head[dim : 2 * dim], head[2 * dim :]) for head in heads):
         q, k = np.maximum(q, 0), np.maximum(k, 0)
         z = [
-            [clip(clip(shift(int(k[i] @ v[j]) * a["z_mult"][g], a["z_shift"][g]), 16), 8) for j in range(dim)] for i in range(dim)
+            [clip(shift(int(k[i] @ v[j]) * a["z_mult"][g], a["z_shift"][g]), z_bits) for j in range(dim)] for i in range(dim)
         ]
-        ksum = [clip(clip(shift(int(k[i].sum()) * a["k_mult"][g], a["k_shift"][g]), 16), 8) for i in range(dim)]
+        ksum = [clip(shift(int(k[i].sum()) * a["k_mult"][g], a["k_shift"][g]), 15) for i in range(dim)]
         assert outputs["S2.1.MLA.att.z"][g].tolist() == z
         assert outputs["S2.1.MLA.att.ksum"][g].tolist() == ksum
         for p in range(16):
@@ -57,13 +58,13 @@ def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int
                 exponent = top + (divisor >> (top - 1) & 1 if top > 0 else 0) if divisor else 0
                 code = min(max(exponent - a["div_min"][g], 0), 15) if divisor else 0
             else:
-                fraction = (divisor << 4 >> top) - 16 if divisor else 0
-                code = min(max(16 * (top - a["div_min"][g]) + fraction, 0), 255) if divisor else 0
+                fraction = (divisor << 6 >> top) - 64 if divisor else 0
+                code = min(max(64 * (top - a["div_min"][g]) + fraction, 0), 1023) if divisor else 0
             assert outputs["S2.1.MLA.att.code"][g, p] == code
             for j in range(dim):
                 numerator = int(q[:, p] @ np.array(z)[:, j])
-                t = clip(shift(numerator * a["o_mult"][g], a["o_shift"][g] + (code if code_bits == 4 else code >> 4)), 16)
-                wanted = t if code_bits == 4 else shift(t * round(2**14 / (33 + 2 * (code & 15))), 14)
+                t = clip(shift(numerator * a["o_mult"][g], a["o_shift"][g] + (code if code_bits == 4 else code >> 6)), 16)
+                wanted = t if code_bits == 4 else shift(t * round(2**19 / (129 + 2 * (code & 63))), 17)
                 assert outputs["S2.1.MLA.att"].reshape(-1, dim, 16)[g, j, p] == clip(wanted, 8)
 
 

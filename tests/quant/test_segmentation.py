@@ -33,9 +33,10 @@ def float_network(scenes: Pictures) -> EfficientViT:
     return random_network(spec("b0-seg").at(SIZE), scenes)
 
 
-@pytest.fixture(scope="module", params=[4, 8])
+@pytest.fixture(scope="module", params=[(4, 8), (10, 15)])
 def artifact(request: pytest.FixtureRequest, float_network: EfficientViT, scenes: Pictures) -> Artifact:
-    options = Options(activations="minmax", weights="minmax", attention_pictures=4, code_bits=request.param)
+    code_bits, z_bits = request.param
+    options = Options(activations="minmax", weights="minmax", attention_pictures=4, code_bits=code_bits, z_bits=z_bits)
     return quantize(float_network, scenes, options)
 
 

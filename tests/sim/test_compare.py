@@ -13,9 +13,9 @@ from triovit.errors import InternalError
 def trace(**changes):
     tensors = {
         "a": np.zeros((1, 2, 2, 2), np.int8),
-        "b.z": np.zeros((1, 1, 2, 2), np.int8),
-        "b.ksum": np.zeros((1, 1, 2), np.int8),
-        "b.code": np.zeros((1, 1, 4), np.uint8),
+        "b.z": np.zeros((1, 1, 2, 2), np.int16),
+        "b.ksum": np.zeros((1, 1, 2), np.int16),
+        "b.code": np.zeros((1, 1, 4), np.uint16),
         "b": np.zeros((1, 2), np.int8),
         "c": np.zeros((1, 3), np.int16),
     }
@@ -49,7 +49,7 @@ def test_the_first_divergence_is_first_in_layer_order():
 
 
 def test_a_sub_tensor_comes_before_its_layers_output():
-    got = trace(b_code=with_values((1, 1, 4), {(0, 0, 2): 200}, np.uint8), b=with_values((1, 2), {(0, 0): 1}))
+    got = trace(b_code=with_values((1, 1, 4), {(0, 0, 2): 200}, np.uint16), b=with_values((1, 2), {(0, 0): 1}))
     found = compare(trace(), got)
     assert str(found.first) == "layer b: b.code[0, 0, 2] is 200, and must be 0"
     assert found.wrong_layers == ("b",)

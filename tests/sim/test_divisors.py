@@ -20,8 +20,8 @@ def layer_of(code_bits: int, div_min: list[int]):
 
 def test_whole_codes_by_hand():
     counts = DivisorCounts(layer_of(4, [2, 5]))
-    counts.add({"S1.1.MLA.att.code": np.array([[[0, 1, 1], [3, 15, 3]]], np.uint8)})
-    counts.add({"S1.1.MLA.att.code": np.array([[[1, 1, 1], [3, 3, 3]]], np.uint8)})
+    counts.add({"S1.1.MLA.att.code": np.array([[[0, 1, 1], [3, 15, 3]]], np.uint16)})
+    counts.add({"S1.1.MLA.att.code": np.array([[[1, 1, 1], [3, 3, 3]]], np.uint16)})
     (found,) = counts.found()
     codes = [0] * 16
     codes[0], codes[1], codes[3], codes[15] = 1, 5, 5, 1
@@ -33,18 +33,18 @@ def test_whole_codes_by_hand():
 
 
 def test_codes_with_a_fraction_by_hand():
-    counts = DivisorCounts(layer_of(8, [4, 4]))
-    counts.add({"S1.1.MLA.att.code": np.array([[[16, 31, 32], [255, 0, 17]]], np.uint8)})
+    counts = DivisorCounts(layer_of(10, [4, 4]))
+    counts.add({"S1.1.MLA.att.code": np.array([[[64, 127, 128], [1023, 0, 65]]], np.uint16)})
     (found,) = counts.found()
-    assert len(found.codes) == 256
-    assert [code for code, count in enumerate(found.codes) if count] == [0, 16, 17, 31, 32, 255]
+    assert len(found.codes) == 1024
+    assert [code for code, count in enumerate(found.codes) if count] == [0, 64, 65, 127, 128, 1023]
     assert (found.lowest, found.exponents) == (4, (1, 3, 1, *[0] * 12, 1))
 
 
 @pytest.mark.parametrize("code_bits", CODE_WIDTHS)
 def test_every_divisor_is_counted(code_bits):
     artifact = layer_of(code_bits, [3, 7])
-    codes = np.random.default_rng(0).integers(0, 1 << code_bits, (5, 2, 64)).astype(np.uint8)
+    codes = np.random.default_rng(0).integers(0, 1 << code_bits, (5, 2, 64)).astype(np.uint16)
     counts = DivisorCounts(artifact)
     counts.add({"S1.1.MLA.att.code": codes})
     (found,) = counts.found()

@@ -81,7 +81,7 @@ def test_reading(tmp_path):
         (["integer", "agreement"], 2, ".integer: field agreement is 2, and must lie in 0..1"),
         (["quantizers", 1, "alone"], "no", "quantizers[1]: field alone must be a number"),
         (["effects", 0, "effect"], None, "effects[0]: field effect must be an object"),
-        (["divisors", 0, "code_bits"], 5, "divisors[0]: field code_bits is 5, and must be 4 or 8"),
+        (["divisors", 0, "code_bits"], 5, "divisors[0]: field code_bits is 5, and must be 4 or 10"),
         (["divisors", 0, "codes"], [1, 2], "divisors[0]: field codes has 2 entries, and must have 16"),
         (["divisors", 0, "exponents"], [-1], "divisors[0]: field exponents must not be negative"),
         (
@@ -173,6 +173,6 @@ def test_bars_are_as_high_as_the_counts():
     assert (strokes[0][0] - strokes[0][1]) / (strokes[1][0] - strokes[1][1]) == pytest.approx(3 / 9, rel=0.01)
     assert [tick.text for tick in codes.below] == ["0", "4", "8", "12"]
     assert [tick.text for tick in exponents.below] == ["6", "7", "8"]
-    fine, _ = divisor_bars(DivisorRow("a", 8, tuple(map(float, range(256))), 3, (1.0,)))
-    assert fine.path.count("M") == 255
-    assert [tick.text for tick in fine.below] == ["0", "64", "128", "192"]
+    fine, _ = divisor_bars(DivisorRow("a", 10, tuple(map(float, range(1024))), 3, (1.0,)))
+    assert fine.path.count("M") == 1023
+    assert [tick.text for tick in fine.below] == ["0", "256", "512", "768"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from quant.artifact import Artifact
-from quant.contract import CODE_BITS, CODE_WIDTHS
+from quant.contract import ACT_BITS, CODE_BITS, CODE_WIDTHS, LOW_BITS, Z_WIDTHS
 from quant.layer import Layer, Post, Residual
 
 
@@ -89,9 +89,12 @@ class NetworkBuilder:
             arrays,
         )
 
-    def attention(self, name: str, sources: tuple[str, ...], dim: int, code_bits: int | None = None) -> str:
-        """Heads of ``dim`` channels; without ``code_bits`` the divisors have one of the two widths, at random."""
+    def attention(
+        self, name: str, sources: tuple[str, ...], dim: int, code_bits: int | None = None, z_bits: int | None = None
+    ) -> str:
+        """Heads of ``dim`` channels; without ``code_bits`` and ``z_bits`` the widths are drawn at random."""
         code_bits = int(self.rng.choice(CODE_WIDTHS)) if code_bits is None else code_bits
+        z_bits = int(self.rng.choice(Z_WIDTHS)) if z_bits is None else z_bits
         c, h, w = self.shapes[sources[0]]
         heads = c // (3 * dim) * len(sources)
         pixels = h * w
@@ -100,10 +103,12 @@ class NetworkBuilder:
             shift = np.full(heads, int(np.floor(np.log2(65535 / gain))), np.int32)
             return np.full(heads, int(gain * 2.0 ** shift[0]), np.int32), shift
 
-        z_mult, z_shift = scale(20 / (1500 * np.sqrt(pixels)))
-        k_mult, k_shift = scale(100 / (30 * pixels))
-        o_mult, o_shift = scale(64.0)
-        div_min = self.rng.integers(2, 8, heads).astype(np.int32)
+        # What has more bits is as much larger, and now and then saturates.
+        finer = z_bits - ACT_BITS
+        z_mult, z_shift = scale((50 << finer) / (1500 * np.sqrt(pixels)))
+        k_mult, k_shift = scale((100 << LOW_BITS) / (30 * pixels))
+        o_mult, o_shift = scale(64.0 * 2 ** (LOW_BITS - finer))
+        div_min = self.rng.integers(2 + LOW_BITS, 8 + LOW_BITS, heads).astype(np.int32)
         arrays = {
             "z_mult": z_mult,
             "z_shift": z_shift,
@@ -114,7 +119,7 @@ class NetworkBuilder:
             "o_shift": o_shift + div_min - (0 if code_bits == CODE_BITS else 5),
             "div_min": div_min,
         }
-        attrs = {"heads": heads, "dim": dim, "code_bits": code_bits}
+        attrs = {"heads": heads, "dim": dim, "code_bits": code_bits, "z_bits": z_bits}
         return self._add(name, "attention", sources, (heads * dim, h, w), attrs, None, arrays)
 
     def pool(self, name: str, source: str) -> str:

@@ -48,7 +48,7 @@ def test_effects_and_the_page(triovit, artifact_path, tmp_path):
     page = triovit("report", tmp_path / "found", "--json")
     assert page.document == {"report": str(tmp_path / "found" / "report.html")}
     text = (tmp_path / "found" / "report.html").read_text()
-    assert "codes in use, 8 bits" in text
+    assert "codes in use, 10 bits" in text
     assert f"{worst['layer']}</td><td>{worst['part']}" in text
     assert "migration, equalization or shifting" in text
 

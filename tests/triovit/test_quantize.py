@@ -63,7 +63,7 @@ def test_quantize_writes_an_artifact(triovit, tmp_path):
     assert (result.document["network"], result.document["pictures"]) == ("digits", 4)
     assert result.document["float"]["score"] >= 0.97
     settings = result.document["settings"]
-    assert (settings["shifting"], settings["code_bits"], settings["equalization"]) == (False, 8, True)
+    assert (settings["shifting"], settings["code_bits"], settings["z_bits"], settings["equalization"]) == (False, 10, 15, True)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "float.safetensors",
         "manifest.json",
@@ -75,18 +75,21 @@ def test_codes_and_equalization(triovit, tmp_path):
     from quant.artifact import Artifact
 
     words = ("quantize", "digits", "--calib", "digits", "--pictures", 4, "-o", tmp_path / "a", *FAST)
-    result = triovit(*words, "--code-bits", 4, "--no-equalization", "--json")
+    result = triovit(*words, "--code-bits", 4, "--z-bits", 8, "--no-equalization", "--json")
     assert result.code == 0, result.err
-    assert (result.document["settings"]["code_bits"], result.document["settings"]["equalization"]) == (4, False)
+    settings = result.document["settings"]
+    assert (settings["code_bits"], settings["z_bits"], settings["equalization"]) == (4, 8, False)
     made = Artifact.load(tmp_path / "a")
-    assert {layer.attrs["code_bits"] for layer in made.layers if layer.kind == "attention"} == {4}
-    assert (made.quantization["code_bits"], made.quantization["equalization"]) == (4, False)
+    widths = {(layer.attrs["code_bits"], layer.attrs["z_bits"]) for layer in made.layers if layer.kind == "attention"}
+    assert widths == {(4, 8)}
+    assert settings.items() <= made.quantization.items()
     assert "equalization" not in {entry["encoding"] for entry in made.calibration["remedies"].values()}
-    result = triovit(*words, "--code-bits", "5")
-    assert (result.code, result.err) == (
-        2,
-        "error: Invalid value for '--code-bits': '5' is not one of '4', '8'; see 'triovit quantize --help'\n",
-    )
+    for option, value, choices in (("--code-bits", "5", "'4', '10'"), ("--z-bits", "16", "'8', '15'")):
+        result = triovit(*words, option, value)
+        assert (result.code, result.err) == (
+            2,
+            f"error: Invalid value for '{option}': '{value}' is not one of {choices}; see 'triovit quantize --help'\n",
+        )
 
 
 def test_failed_quantization_leaves_nothing(triovit, tmp_path):

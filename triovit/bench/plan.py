@@ -61,13 +61,17 @@ NETWORKS = (
 
 #: The paper's quantizer without its three remedies: whatever can be switched off is. Without log2 divisors each head divides by
 #: one constant, all that the integer contract offers besides.
-_PLAIN: Settings = {field.name: False for field in fields(Options) if isinstance(field.default, bool)} | {"code_bits": 4}
+_PLAIN: Settings = {field.name: False for field in fields(Options) if isinstance(field.default, bool)} | {
+    "code_bits": 4,
+    "z_bits": 8,
+}
 _REMEDIES = {"migration": "migration", "shifting": "shifting", "log2_divisors": "log2 divisors"}
 #: What triovit adds to the paper's remedies, in turn.
 _STEPS: tuple[tuple[str, Settings], ...] = (
     ("+ bias correction", {"bias_correction": True}),
     ("+ equalization", {"equalization": True}),
-    ("+ 8-bit divisor codes", {"code_bits": 8}),
+    ("+ 10-bit divisor codes", {"code_bits": 10}),
+    ("+ 15-bit K^T V", {"z_bits": 15}),
 )
 
 

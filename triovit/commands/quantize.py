@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from quant.contract import CODE_WIDTHS
+from quant.contract import CODE_WIDTHS, Z_WIDTHS
 from triovit import files, pictures
 from triovit.errors import UserError, about
 from triovit.options import classes_option, labels_option, res_option, size_option
@@ -50,6 +50,13 @@ from triovit.progress import Progress, shown
     default=10,
     show_default=True,
     help="Bits of a divisor's code: 4, the paper's, or 10, with six fraction bits.",
+)
+@click.option(
+    "--z-bits",
+    type=click.Choice(Z_WIDTHS),
+    default=15,
+    show_default=True,
+    help="Bits of attention's K^T V: 8, the paper's, or 15, which takes the hardware a second pass.",
 )
 @click.option(
     "--equalization/--no-equalization",

@@ -29,12 +29,14 @@ def tasks(program: Program, opcode: Opcode, **fields: Any) -> list:
     ]
 
 
-def with_attention(net: NetworkBuilder, channels: int, dim: int, kernel: int = 5) -> NetworkBuilder:
+def with_attention(
+    net: NetworkBuilder, channels: int, dim: int, kernel: int = 5, z_bits: int | None = None
+) -> NetworkBuilder:
     """A lite multi-scale attention block of two scales behind the stem."""
     trunk = net.pw("in", net.stem(8), channels)
     qkv = net.pw("qkv", trunk, 3 * channels)
     aggregated = net.pw("agg.gpw", net.dw("agg.dw", qkv, kernel=kernel, act="none"), 3 * channels, groups=3 * channels // dim)
-    net.pw("proj", net.attention("att", (qkv, aggregated), dim), channels, residual=trunk)
+    net.pw("proj", net.attention("att", (qkv, aggregated), dim, z_bits=z_bits), channels, residual=trunk)
     return net
 
 
@@ -71,8 +73,20 @@ def test_dsconv():
 
 
 def test_attention():
-    program, _ = check(with_attention(NetworkBuilder(5, 8, 12), 16, 8), TOY)
+    program, _ = check(with_attention(NetworkBuilder(5, 8, 12), 16, 8, z_bits=8), TOY)
     assert len(tasks(program, Opcode.KTV)) == 2
+
+
+def test_attention_whose_sums_reach_both_ends_of_fifteen_bits():
+    program, run = check(with_attention(NetworkBuilder(5, 8, 12), 16, 8, z_bits=15), TOY)
+    assert len(tasks(program, Opcode.KTV, wide=1)) == len(tasks(program, Opcode.QZ, wide=1)) == 2
+    sums = [record for record in run.writes if record["dst"] == Buffer.Z]
+    z, ksum = (
+        {value for record in sums if record["row_sum"] == kind for word in record["words"].values() for value in word}
+        for kind in (0, 1)
+    )
+    assert min(z) == -(1 << 14) and max(z) == max(ksum) == (1 << 14) - 1 and min(ksum) < 1 << 13
+    assert any(-(1 << 14) < value < -128 for value in z)
 
 
 def test_head():
@@ -130,15 +144,15 @@ def test_a_group_convolution_of_its_own():
     assert tasks(program, Opcode.PW, gated=0, src_step=2)
 
 
-@pytest.mark.parametrize(("dim", "height", "width"), [(4, 4, 6), (8, 2, 4)])
-def test_attention_of_small_heads_and_small_maps(dim, height, width):
-    check(with_attention(NetworkBuilder(dim, height, width), 8, dim, kernel=3), TOY)
+@pytest.mark.parametrize(("dim", "height", "width", "z_bits"), [(4, 4, 6, 8), (4, 4, 6, 15), (8, 2, 4, 8)])
+def test_attention_of_small_heads_and_small_maps(dim, height, width, z_bits):
+    check(with_attention(NetworkBuilder(dim, height, width), 8, dim, kernel=3, z_bits=z_bits), TOY)
 
 
-@pytest.mark.parametrize(("channels", "dim", "count"), [(24, 4, 4), (32, 8, 4)])
-def test_attention_in_several_batches(channels, dim, count):
+@pytest.mark.parametrize(("channels", "dim", "count", "z_bits"), [(24, 4, 4, 15), (32, 8, 4, 8)])
+def test_attention_in_several_batches(channels, dim, count, z_bits):
     # 6 pixels are two rows of codes: four heads at a time; of dimension 8 half as many fit the Z buffer.
-    program, _ = check(with_attention(NetworkBuilder(12, 4, 6), channels, dim, kernel=3), BATCHES)
+    program, _ = check(with_attention(NetworkBuilder(12, 4, 6), channels, dim, kernel=3, z_bits=z_bits), BATCHES)
     assert len(tasks(program, Opcode.KTV)) == len(tasks(program, Opcode.DIV)) == len(tasks(program, Opcode.QZ)) == count
     assert {task.get("z_row") for task in tasks(program, Opcode.KTV)} == {0, 4}
     if dim == 4:
@@ -208,9 +222,11 @@ def test_rings_that_hold_little_are_filled_again_and_again():
     check(net, small)
 
 
-@pytest.mark.parametrize("config", [FOUR_BY_EIGHT, EIGHT], ids=lambda config: config.name)
-def test_other_sizes_of_the_array(config):
-    net = with_attention(NetworkBuilder(19, 4, 6), 16, 8, kernel=3)
+@pytest.mark.parametrize(
+    ("config", "z_bits"), [(FOUR_BY_EIGHT, 15), (EIGHT, 8), (EIGHT, 15)], ids=lambda value: getattr(value, "name", str(value))
+)
+def test_other_sizes_of_the_array(config, z_bits):
+    net = with_attention(NetworkBuilder(19, 4, 6), 16, 8, kernel=3, z_bits=z_bits)
     check(net, config)
 
 
@@ -241,5 +257,5 @@ def test_more_rows_of_z_than_of_weights():
 
 def test_heads_of_dimension_32():
     net = NetworkBuilder(43, 8, 12)
-    net.attention("att", (net.pw("qkv", net.stem(8), 192),), 32)
+    net.attention("att", (net.pw("qkv", net.stem(8), 192),), 32, z_bits=15)
     check(net, WIDE_HEADS)

@@ -33,7 +33,8 @@ def test_z_buffer_gives_weights(config: AcceleratorConfig):
     squares = {
         (row, j): [[rng.randint(-128, 127) for _ in range(size)] for _ in range(size)] for row in rows for j in range(groups)
     }
-    sums = {row: [rng.randrange(128) for _ in range(size)] for row in rows}
+    lows = {place: [[rng.randrange(128) for _ in range(size)] for _ in range(size)] for place in squares}
+    sums, sums_low = ({row: [rng.randrange(128) for _ in range(size)] for row in rows} for _ in range(2))
 
     async def testbench(ctx):
         writes = [*squares, *((row, None) for row in rows)]
@@ -45,10 +46,13 @@ def test_z_buffer_gives_weights(config: AcceleratorConfig):
             ctx.set(dut.write_j, rng.randrange(groups) if j is None else j)
             other = [[rng.randint(-128, 127) for _ in range(size)] for _ in range(size)]
             ctx.set(dut.rows, [sums[row], *other[1:]] if j is None else squares[row, j])
+            below = [[rng.randrange(128) for _ in range(size)] for _ in range(size)]
+            ctx.set(dut.rows_low, [sums_low[row], *below[1:]] if j is None else lows[row, j])
             await ctx.tick()
         # Without its strobe a write does nothing.
         ctx.set(dut.write_valid, 0)
         ctx.set(dut.rows, [[1] * size] * size)
+        ctx.set(dut.rows_low, [[1] * size] * size)
         requests = [writes[-1][0], *(rng.choice(rows) for _ in range(60))]
         for cycle in range(len(requests) + dut.latency):
             if cycle < len(requests):
@@ -56,10 +60,12 @@ def test_z_buffer_gives_weights(config: AcceleratorConfig):
             if cycle >= dut.latency:
                 row = requests[cycle - dut.latency]
                 # Lane n has the column n of Z: its weights are those of the channels i.
-                assert plain(ctx.get(dut.z)) == [
-                    [list(column) for column in zip(*squares[row, j], strict=True)] for j in range(groups)
-                ]
+                for port, values in ((dut.z, squares), (dut.z_low, lows)):
+                    assert plain(ctx.get(port)) == [
+                        [list(column) for column in zip(*values[row, j], strict=True)] for j in range(groups)
+                    ]
                 assert plain(ctx.get(dut.ksum)) == sums[row]
+                assert plain(ctx.get(dut.ksum_low)) == sums_low[row]
             await ctx.tick()
 
     simulate(dut, testbench)

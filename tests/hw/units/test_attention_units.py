@@ -7,10 +7,12 @@ import pytest
 
 from hw.config import TOY, ZCU102
 from hw.units.divisor_buffer import DivisorBuffer
-from hw.units.divisor_code import RECIPROCAL_BITS, DivisorCode
+from hw.units.divisor_code import DivisorCode
+from hw.units.joined_sums import JoinedSums
 from hw.units.log2 import DIVISOR_BITS, FULL_CODE_BITS, Log2
 from hw.units.row_sum import RowSum
-from quant.contract import CODE_BITS, CODE_WIDTHS, QUOTIENT_SHIFT
+from hw.units.split_sum import SplitSum
+from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, LOW_BITS, QUOTIENT_SHIFT, RECIPROCAL_BITS, SUM_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, settle, simulate, stream_through
 
@@ -22,10 +24,13 @@ def test_log2(code_bits):
     rng = random.Random(4)
     edges = {v for k in range(DIVISOR_BITS) for v in (1 << k, (1 << k) - 1, 3 << k >> 1, (3 << k >> 1) - 1)}
     anywhere = (rng.randrange(1 << rng.randrange(1, DIVISOR_BITS)) for _ in range(500))
-    fractions = ((16 + f << k) + rest for f in range(16) for k in range(DIVISOR_BITS - 4) for rest in (0, (1 << k) - 1))
+    one = 1 << FRACTION_BITS
+    fractions = (
+        (one + f << k) + rest for f in range(one) for k in range(DIVISOR_BITS - FRACTION_BITS) for rest in (0, (1 << k) - 1)
+    )
     divisors = [d for d in (*sorted(edges), *fractions, *range(300), (1 << DIVISOR_BITS) - 1, *anywhere) if d < 1 << DIVISOR_BITS]
     fine = int(code_bits > CODE_BITS)
-    vectors = [{"d": d, "div_min": m, "fine": fine} for d in divisors for m in (0, 5, rng.randrange(32), 31)]
+    vectors = [{"d": d, "div_min": m, "fine": fine} for d in divisors for m in (0, 6, rng.randrange(32), 31)]
     got = [out["code"] for out in stream_through(Log2(), Log2.latency, vectors, ["code"])]
     field = {name: np.array([v[name] for v in vectors], dtype=np.int64) for name in ("d", "div_min")}
     assert got == arithmetic.log2_code(field["d"], field["div_min"], code_bits).tolist()
@@ -46,7 +51,7 @@ def test_what_a_code_means_to_a_quotient():
     vectors = [
         {"code": code, "used": 1, "fine": int(bits > CODE_BITS)} for bits in CODE_WIDTHS for code in range(1 << bits)
     ]
-    unused = [{"code": 0xFF, "used": 0, "fine": fine} for fine in (0, 1)]
+    unused = [{"code": 0x3FF, "used": 0, "fine": fine} for fine in (0, 1)]
     got = settle(DivisorCode(), vectors + unused, ["shift", "reciprocal"])
     assert [out["shift"] for out in got[-2:]] == [0, 0]
     rng = np.random.default_rng(8)
@@ -54,11 +59,48 @@ def test_what_a_code_means_to_a_quotient():
     mult, shift = rng.integers(20_000, 1 << 16, 2), np.array([5, 11])
     for vector, out in zip(vectors, got[:-2], strict=True):
         bits = CODE_WIDTHS[vector["fine"]]
-        code = np.full((1, 2, 1, 50), vector["code"], np.uint8)
+        code = np.full((1, 2, 1, 50), vector["code"], np.uint16)
         t = arithmetic.sat(arithmetic.rs(numerator * mult[:, None, None], shift[:, None, None] + out["shift"]), 16)
         q = arithmetic.sat(arithmetic.rs(t * out["reciprocal"], QUOTIENT_SHIFT) if vector["fine"] else t, 8)
         assert (q == arithmetic.quotient(numerator, code, mult, shift, bits)).all(), vector
     assert max(out["reciprocal"] for out in got).bit_length() == RECIPROCAL_BITS
+
+
+@pytest.mark.parametrize("config", [TOY, ZCU102.with_(name="eight", l=8)], ids=lambda c: c.name)
+def test_joined_sums(config):
+    """The sum over both parts is the sum over the whole, wherever its parts lie; other sums pass as they are."""
+    rng = np.random.default_rng(9)
+    slots, lanes, half = config.l, config.m, config.l // 2
+    vectors, expected = [], []
+    for kind in rng.permutation(np.arange(60) % 3):
+        upper = rng.integers(-(1 << ACC_BITS - LOW_BITS - 2), 1 << ACC_BITS - LOW_BITS - 2, (slots, lanes))
+        acc = rng.integers(-(1 << ACC_BITS - 2), 1 << ACC_BITS - 2, (slots, lanes))
+        want = acc.copy()
+        if kind == 1:
+            acc[:, 0] = upper[:, 0]
+            want = acc.copy()
+            want[:, 0] = (acc[:, 0] << LOW_BITS) + acc[:, 1]
+        elif kind == 2:
+            acc[:half] = upper[:half]
+            want = acc.copy()
+            want[:half] = (acc[:half] << LOW_BITS) + acc[half:]
+        vectors.append({"acc": acc.tolist(), "by_lane": int(kind == 1), "by_slot": int(kind == 2)})
+        expected.append(want.tolist())
+    got = stream_through(JoinedSums(config), JoinedSums.latency, vectors, ["sums"])
+    assert [out["sums"] for out in got] == expected
+
+
+def test_split_sum():
+    """Every ``t``: in so many bits and in two parts that give it again, or ``q`` where nothing is wide."""
+    rng = random.Random(10)
+    vectors = [{"t": t, "q": rng.randint(-128, 127), "wide": 1} for t in range(-(1 << 15), 1 << 15, 7)]
+    vectors += [{"t": sign * (1 << k) + off, "q": 5, "wide": 1} for k in range(15) for sign in (-1, 1) for off in (-1, 0, 1)]
+    narrow = [{"t": rng.randrange(-(1 << 15), 1 << 15), "q": q, "wide": 0} for q in range(-128, 128)]
+    got = settle(SplitSum(), vectors + narrow, ["value", "high", "low"])
+    kept = arithmetic.sat(np.array([v["t"] for v in vectors]), SUM_BITS).tolist()
+    assert [out["value"] for out in got[: len(vectors)]] == kept
+    assert [(out["high"], out["low"]) for out in got[: len(vectors)]] == [divmod(value, 1 << LOW_BITS) for value in kept]
+    assert [(out["value"], out["high"]) for out in got[len(vectors) :]] == [(v["q"], v["q"]) for v in narrow]
 
 
 @pytest.mark.parametrize("config", [TOY, ZCU102], ids=lambda c: c.name)

@@ -12,7 +12,7 @@ from hw.control.descriptor import Act, Buffer, Opcode
 from hw.interfaces import PIXEL_BITS, POST_TASK, SHARED
 from hw.units.post_processor import PostProcessor
 from hw.units.post_schedule import Schedule
-from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, QUOTIENT_SHIFT, RECIPROCALS
+from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, LOW_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, simulate
 
@@ -55,7 +55,7 @@ class Workload:
             "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
             "res_zero": self.integer(-128, 128),
-            "use_code": 0, "logits": 0, **fixed,
+            "use_code": 0, "logits": 0, "wide": 0, **fixed,
         }
 
     def param(self):
@@ -84,7 +84,7 @@ class Workload:
             })
         return phase
 
-    def division(self, count, code_bits):
+    def division(self, count, code_bits, wide):
         """DIV of some rows of the divisor buffer, head by head, then QZ of the pixels in them."""
         act, shift = (Act.QUOTIENT, QUOTIENT_SHIFT) if code_bits > CODE_BITS else (Act.NONE, 0)
         words = 2 * self.lanes
@@ -92,24 +92,28 @@ class Workload:
         divide = self.phase(count, rows=2, opcode=Opcode.DIV, dst=Buffer.DIV, act=act, lp=self.full_split, dst_rows=rows)
         for row in divide.params:
             # The smallest exponent is the head's: its word's channels are alike, and all but the shift count for nothing.
-            row[:] = [[channel | {"shift": shift} for channel in word] for word in row for shift in [self.integer(0, 8)]]
+            row[:] = [[channel | {"shift": shift} for channel in word] for word in row for shift in [self.integer(5, 15)]]
         places = []
         for result in divide.results:
             result["px"] = self.integer(0, rows) * self.lanes
             result["acc"] = self.rng.integers(0, 1 << self.integer(1, 14), (self.lanes, self.size))
             if self.integer(0, 4) == 0:
-                result["acc"][0, 0] = 0
+                result["acc"][0, :2] = 0
             places += [(result["entry"], px) for px in range(result["px"], result["px"] + self.lanes)]
-        layer = {"act": act, "out_shift": shift, "use_code": 1}
+        layer = {"act": act, "out_shift": shift, "use_code": 1, "wide": wide}
         quotient = self.phase(2 * count, rows=2, opcode=Opcode.QZ, dst=Buffer.D, dst_rows=rows, **layer)
         for result in quotient.results:
             entry, px = places[self.integer(0, len(places))]
             result |= {"entry": entry, "px": px >> quotient.task["lp"] << quotient.task["lp"]}
+            if wide:
+                # Sums over upper parts are as much smaller as their weight is larger.
+                result["acc"][: self.lanes // 2] >>= LOW_BITS + 1
+                result["acc"][self.lanes // 2 :] >>= 2
         return [divide, quotient]
 
-    def attention(self, count):
+    def attention(self, count, wide):
         """KTV: Z and Ksum."""
-        phase = self.phase(count, opcode=Opcode.KTV, dst=Buffer.Z, act=Act.NONE, rows=2)
+        phase = self.phase(count, opcode=Opcode.KTV, dst=Buffer.Z, act=Act.NONE, out_shift=0, rows=2, wide=wide)
         for result in phase.results:
             row, group = self.integer(0, self.config.z_rows // 2), self.integer(0, self.config.max_groups)
             result |= {"px": row, "cg": group, "row_sum": self.integer(0, 2)}
@@ -140,13 +144,23 @@ class Model:
         """Place of slot 0's pixel in the divisor buffer: a head has ``dst_rows`` rows of ``l`` pixels."""
         return result["entry"] * task["dst_rows"] * self.config.l + result["px"]
 
+    def joined(self, task, acc):
+        """The accumulators with the sums over both parts of a number where that over its upper part was."""
+        acc, half = acc.copy(), self.config.l // 2
+        if task["dst"] is Buffer.DIV:
+            acc[:, 0] = (acc[:, 0] << LOW_BITS) + acc[:, 1]
+        elif task["opcode"] is Opcode.QZ and task["wide"]:
+            acc[:half] = (acc[:half] << LOW_BITS) + acc[half:]
+        return acc
+
     def expected(self, phase, result):
         """All that the ports say when ``result`` is written."""
         task, lanes, size = phase.task, self.config.l, self.config.m
         split = task["lp"]
         params = [p for slot in self.params(phase, result) for p in slot]
         columns = {name: np.array([p[name] for p in params]) for name in params[0]}
-        acc = result["acc"].reshape(1, -1)
+        joined = self.joined(task, result["acc"])
+        acc = joined.reshape(1, -1)
         act = {Act.HARDSWISH: "hardswish"}.get(task["act"], "none")
         codes = [self.codes.get(self.place(task, result) + i % (1 << split), 0) if task["use_code"] else 0 for i in range(lanes)]
         fine = task["act"] is Act.QUOTIENT
@@ -167,11 +181,16 @@ class Model:
         mask = result["mask"]
         if ordinary:
             mask &= sum((result["cg"] + (i >> split) < task["dst_cg_end"]) << i for i in range(lanes))
+            if task["opcode"] is Opcode.QZ and task["wide"]:
+                mask &= (1 << lanes // 2) - 1
         words = wide = t if task["logits"] else q
+        in_parts = result["row_sum"] or (dst is Buffer.Z and task["wide"])
+        if in_parts:
+            words = arithmetic.sat(t, SUM_BITS)
         if dst is Buffer.DIV:
             words = np.zeros(q.shape, np.int64)
             smallest = np.array([slot[0]["shift"] for slot in self.params(phase, result)])
-            words[:, 0] = arithmetic.log2_code(result["acc"][:, 0], smallest, CODE_WIDTHS[fine])
+            words[:, 0] = arithmetic.log2_code(joined[:, 0], smallest, CODE_WIDTHS[fine])
             self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
             "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
@@ -190,8 +209,11 @@ class Model:
         if dst is Buffer.Z:
             out |= {
                 "z_write.row": task["z_row"] + result["px"], "z_write.j": result["cg"],
-                "z_write.ksum": result["row_sum"], "z_write.rows": q[:size].tolist(),
+                "z_write.ksum": result["row_sum"],
+                "z_write.rows": (words[:size] >> LOW_BITS if in_parts else q[:size]).tolist(),
             }
+            if in_parts:
+                out["z_write.rows_low"] = (words[:size] & ((1 << LOW_BITS) - 1)).tolist()
         return out
 
 
@@ -294,6 +316,10 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                 seen["fraction"] += phase.task["act"] is Act.QUOTIENT and any(code % (1 << FRACTION_BITS) for code in codes)
                 seen["word"] += phase.task["opcode"] in SHARED and result["entry"] % config.l > 0
                 seen["head"] += phase.task["use_code"] and result["entry"] > 0
+                seen["parts", phase.task["opcode"], bool(phase.task["wide"])] += 1
+                seen["beyond"] += "z_write.rows_low" in expected and any(
+                    abs(word) == (1 << SUM_BITS - 1) - 1 for row in got["trace_words"] for word in row
+                )
                 seen["z row"] += phase.task["dst"] is Buffer.Z and phase.task["z_row"] > 0
                 seen["spread"] += phase.task["act"] is Act.RESIDUAL and 1 << phase.task["lp"] < config.l
             else:
@@ -352,9 +378,10 @@ def workloads(config, count, seed):
     mat = [work.phase(count, opcode=Opcode.PW, dst=dst, act=act) for dst in buffers[:2] for act in LAYER_ACTS]
     mat += [work.phase(count, opcode=Opcode.PW, dst=Buffer.O, act=Act.NONE, logits=logits) for logits in (0, 1)]
     # What lies in the divisor buffer may come from a layer with the other width.
-    mat += [phase for bits in (*CODE_WIDTHS, *CODE_WIDTHS) for phase in work.division(count, bits)]
+    mat += [phase for wide in (0, 1) for bits in CODE_WIDTHS for phase in work.division(count, bits, wide)]
     rmac = [work.phase(count, opcode=Opcode.DW, dst=dst, act=act) for dst in buffers[2:] for act in LAYER_ACTS]
-    rmac += [work.attention(count), work.attention(count), work.phase(count, opcode=Opcode.POOL, dst=Buffer.D, act=Act.NONE)]
+    rmac += [work.attention(count, wide) for wide in (0, 1)]
+    rmac += [work.phase(count, opcode=Opcode.POOL, dst=Buffer.D, act=Act.NONE)]
     work.rng.shuffle(rmac)
     return mat, rmac
 
@@ -366,7 +393,8 @@ def test_every_kind_of_task_with_two_competing_engines(read, write):
     assert seen["contention"] > 100 and seen["idle"] > 50
     assert seen["spread"] > 20 and seen["word"] > 50 and seen["head"] > 10 and seen["z row"] > 10
     assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
-    assert seen["fraction"] > 20
+    assert seen["fraction"] > 20 and seen["beyond"] > 5
+    assert all(seen["parts", opcode, wide] > 10 for opcode in (Opcode.KTV, Opcode.QZ) for wide in (False, True))
     for dst in (Buffer.X, Buffer.Y, Buffer.D, Buffer.H):
         assert all(seen[dst, act] > 10 for act in LAYER_ACTS)
     assert all(seen[dst, Act.NONE] > 10 for dst in (Buffer.O, Buffer.Z, Buffer.DIV))

@@ -34,7 +34,7 @@ def _layer(name, kind, inputs, shape, attrs, post, arrays):
     return Layer(name, kind, inputs, shape, 0.05, attrs, post, arrays)
 
 
-def small_network(seed=0, code_bits=4):
+def small_network(seed=0, code_bits=4, z_bits=8):
     """Every kind of layer, odd sizes, both strides, two scales of attention, residual, hardswish and logits."""
     rng = np.random.default_rng(seed)
     swish, plain_post = Post("hardswish", 8), Post("none", 2)
@@ -61,9 +61,11 @@ def small_network(seed=0, code_bits=4):
         _layer("agg", "pw", ("slice",), (12, 3, 2), {"groups": 3}, plain_post,
                {"weight": weights(rng, 12, 4), **{**post(12, 8000, 160), "zero": np.zeros(12, np.int32)}}),
         _layer("att", "attention", ("qkv", "agg"), (heads * dim, 3, 2),
-               {"heads": heads, "dim": dim, "code_bits": code_bits}, None,
-               {"z_mult": shifts(20, 60), "z_shift": shifts(12, 14), "k_mult": shifts(20, 40), "k_shift": shifts(6, 7),
-                "o_mult": shifts(200, 9000), "o_shift": shifts(7, 12) - (0 if code_bits == 4 else 5), "div_min": shifts(5, 9)}),
+               {"heads": heads, "dim": dim, "code_bits": code_bits, "z_bits": z_bits}, None,
+               {"z_mult": shifts(20, 60), "z_shift": shifts(12, 14) + 8 - z_bits,
+                "k_mult": shifts(20, 40), "k_shift": shifts(0, 2),
+                "o_mult": shifts(200, 9000), "o_shift": shifts(7, 12) + z_bits - 8 - (0 if code_bits == 4 else 5),
+                "div_min": shifts(11, 15)}),
         _layer("pool", "pool", ("att",), (12,), {}, plain_post, post(12, 600, 160)),
         _layer("fc1", "fc", ("pool",), (9,), vector, plain_post, {"weight": weights(rng, 9, 12), **post(9, 20000, 160)}),
         _layer("ln", "layernorm", ("fc1",), (9,), {}, swish,
@@ -87,7 +89,8 @@ def plain_layer(layer, tensors):
     """All tensors that ``layer`` makes of one picture's ``tensors``, in object integers."""
     x, arrays, attrs, name = tensors[layer.inputs[0]], layer.arrays, layer.attrs, layer.name
     if layer.kind == "attention":
-        parts = plain.attention([tensors[source] for source in layer.inputs], attrs["dim"], arrays, attrs["code_bits"])
+        inputs = [tensors[source] for source in layer.inputs]
+        parts = plain.attention(inputs, attrs["dim"], arrays, attrs["code_bits"], attrs["z_bits"])
         return dict(zip((f"{name}.z", f"{name}.ksum", f"{name}.code", name), parts, strict=True))
     acc = {
         "conv": lambda: plain.conv(x, arrays["weight"], arrays["pad"], attrs["stride"]),

@@ -83,20 +83,20 @@ def code(divisor, div_min, code_bits=4):
     bits = f"{divisor:b}"
     if code_bits == 4:
         return min(max(len(bits) - 1 + (bits[1:2] == "1") - div_min, 0), 15)
-    return min(max(16 * (len(bits) - 1 - div_min) + int((bits[1:] + "0000")[:4], 2), 0), 255)
+    return min(max(64 * (len(bits) - 1 - div_min) + int((bits[1:] + "000000")[:6], 2), 0), 1023)
 
 
 def quotient(numerator, code, mult, shift, code_bits=4):
     """One number divided by what ``code`` stands for; the reciprocal is that of the middle of the fraction's interval."""
     if code_bits == 4:
         return sat(sat(rs(numerator * mult, shift + code), 16), 8)
-    whole, fraction = divmod(code, 16)
-    middle = 1 + (Fraction(fraction) + Fraction(1, 2)) / 16
+    whole, fraction = divmod(code, 64)
+    middle = 1 + (Fraction(fraction) + Fraction(1, 2)) / 64
     t = sat(rs(numerator * mult, shift + whole), 16)
-    return sat(rs(t * floor(512 / middle + Fraction(1, 2)), 14), 8)
+    return sat(rs(t * floor(4096 / middle + Fraction(1, 2)), 17), 8)
 
 
-def attention(inputs, dim, arrays, code_bits=4):
+def attention(inputs, dim, arrays, code_bits=4, z_bits=8):
     """One picture; ``inputs`` are [3 * d * heads, H, W]. Returns z, ksum, code and output."""
     heads = [(x.reshape(x.shape[0], -1), first) for x in inputs for first in range(0, len(x), 3 * dim)]
     pixels = inputs[0].shape[1] * inputs[0].shape[2]
@@ -106,17 +106,22 @@ def attention(inputs, dim, arrays, code_bits=4):
     output = np.zeros((len(heads) * dim, pixels), object)
     for g, (x, first) in enumerate(heads):
 
-        def scaled(acc, what, code=0, bits=4, g=g):
-            return quotient(acc, code, int(arrays[f"{what}_mult"][g]), int(arrays[f"{what}_shift"][g]), bits)
+        def constants(what, g=g):
+            return int(arrays[f"{what}_mult"][g]), int(arrays[f"{what}_shift"][g])
+
+        def scaled(acc, what, bits, constants=constants):
+            mult, shift = constants(what)
+            return sat(rs(acc * mult, shift), bits)
 
         q, k = ([[max(int(v), 0) for v in x[first + part * dim + i]] for i in range(dim)] for part in (0, 1))
         v = [[int(value) for value in x[first + 2 * dim + j]] for j in range(dim)]
         for i in range(dim):
-            ksum[g, i] = scaled(sum(k[i]), "k")
+            ksum[g, i] = scaled(sum(k[i]), "k", 15)
             for j in range(dim):
-                z[g, i, j] = scaled(sum(k[i][p] * v[j][p] for p in range(pixels)), "z")
+                z[g, i, j] = scaled(sum(k[i][p] * v[j][p] for p in range(pixels)), "z", z_bits)
         for p in range(pixels):
             codes[g, p] = code(sum(q[i][p] * ksum[g, i] for i in range(dim)), int(arrays["div_min"][g]), code_bits)
             for j in range(dim):
-                output[g * dim + j, p] = scaled(sum(q[i][p] * z[g, i, j] for i in range(dim)), "o", codes[g, p], code_bits)
+                total = sum(q[i][p] * z[g, i, j] for i in range(dim))
+                output[g * dim + j, p] = quotient(total, codes[g, p], *constants("o"), code_bits)
     return z, ksum, codes, output.reshape(-1, *inputs[0].shape[1:])

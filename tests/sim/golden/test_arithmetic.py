@@ -65,17 +65,17 @@ def test_msb_of_every_power_and_its_neighbours():
 
 
 @UNHURRIED
-@given(st.integers(0, 2**20 - 1), st.integers(0, 20), st.sampled_from([4, 8]))
+@given(st.integers(0, 2**26 - 1), st.integers(0, 26), st.sampled_from([4, 10]))
 @example(0, 0, 4)
-@example(0, 0, 8)
+@example(0, 0, 10)
 @example(1, 0, 4)
-@example(1, 0, 8)
-@example(1, 1, 8)
-@example(2**20 - 1, 0, 4)
-@example(2**20 - 1, 0, 8)
+@example(1, 0, 10)
+@example(1, 1, 10)
+@example(2**26 - 1, 0, 4)
+@example(2**26 - 1, 0, 10)
 def test_log2_code(divisor, div_min, code_bits):
     code = arithmetic.log2_code(column(divisor), div_min, code_bits)
-    assert code.dtype == np.uint8
+    assert code.dtype == np.uint16
     assert code.tolist() == [plain.code(divisor, div_min, code_bits)]
 
 
@@ -89,14 +89,15 @@ def test_log2_code_of_small_divisors():
 
 
 def test_log2_code_with_a_fraction_of_small_divisors():
-    """Sixteenths of an octave: 1, 2, 3 = 2 * (1 + 8/16), 5 = 4 * (1 + 4/16), 31 = 16 * (1 + 15/16)."""
-    assert arithmetic.log2_code(column(1, 2, 3, 4, 5, 16, 17, 31, 32), 0, 8).tolist() == [0, 16, 24, 32, 36, 64, 65, 79, 80]
-    assert arithmetic.log2_code(column(33, 34), 0, 8).tolist() == [80, 81], "what lies below the fraction is cut off"
+    """Parts of an octave: 1, 2, 3 = 2 * (1 + 32/64), 5 = 4 * (1 + 16/64), 127 = 64 * (1 + 63/64)."""
+    codes = [0, 64, 96, 128, 144, 384, 385, 447, 448]
+    assert arithmetic.log2_code(column(1, 2, 3, 4, 5, 64, 65, 127, 128), 0, 10).tolist() == codes
+    assert arithmetic.log2_code(column(129, 130), 0, 10).tolist() == [448, 449], "what lies below the fraction is cut off"
 
 
 def test_log2_code_with_a_fraction_at_its_limits():
-    assert arithmetic.log2_code(column(2**16 - 1, 2**16, 2**20 - 1), 0, 8).tolist() == [255, 255, 255]
-    assert arithmetic.log2_code(column(1, 31, 32, 34), 5, 8).tolist() == [0, 0, 0, 1]
+    assert arithmetic.log2_code(column(2**16 - 1, 2**16, 2**26 - 1), 0, 10).tolist() == [1023, 1023, 1023]
+    assert arithmetic.log2_code(column(1, 127, 128, 130), 7, 10).tolist() == [0, 0, 0, 1]
 
 
 @UNHURRIED
@@ -163,37 +164,37 @@ def test_post_processing_of_a_quotient(acc, channel, code):
     assert q.tolist() == [[plain.post(acc, 0, {k: [v] for k, v in channel.items()}, code=code)]]
 
 
-NUMERATOR, MULT, SHIFT = st.integers(-(2**20), 2**20 - 1), st.integers(0, 65535), st.integers(0, 47)
+NUMERATOR, MULT, SHIFT = st.integers(-(2**26), 2**26 - 1), st.integers(0, 65535), st.integers(0, 47)
 
 
 @UNHURRIED
-@given(NUMERATOR, st.integers(0, 255), MULT, SHIFT, st.sampled_from([4, 8]))
-@example(2**20 - 1, 0, 65535, 0, 8)
-@example(-(2**20), 0, 65535, 0, 8)
-@example(12345, 255, 65535, 0, 8)
+@given(NUMERATOR, st.integers(0, 1023), MULT, SHIFT, st.sampled_from([4, 10]))
+@example(2**26 - 1, 0, 65535, 0, 10)
+@example(-(2**26), 0, 65535, 0, 10)
+@example(12345, 1023, 65535, 0, 10)
 def test_quotient(numerator, code, mult, shift, code_bits):
     code &= (1 << code_bits) - 1
-    words = np.full((1, 1, 1, 1), code, np.uint8)
+    words = np.full((1, 1, 1, 1), code, np.uint16)
     q = arithmetic.quotient(np.full((1, 1, 1, 1), numerator), words, column(mult), column(shift), code_bits)
     assert q.dtype == np.int8
     assert q.ravel().tolist() == [plain.quotient(numerator, code, mult, shift, code_bits)]
 
 
 def test_reciprocals_are_those_of_the_intervals_middles():
-    assert (RECIPROCALS[0], RECIPROCALS[15]) == (496, 260)
-    exact = [512 / (1 + (f + 0.5) / 16) for f in range(16)]
+    assert (RECIPROCALS[0], RECIPROCALS[63]) == (4064, 2056)
+    exact = [4096 / (1 + (f + 0.5) / 64) for f in range(64)]
     assert all(abs(found - value) <= 0.5 for found, value in zip(RECIPROCALS, exact, strict=True))
 
 
-def test_a_quotient_is_within_a_thirty_third_of_the_exact_one():
+def test_a_quotient_is_within_a_hundred_and_twenty_eighth_of_the_exact_one():
     """100 N / D for N = D, where rounding to whole numbers adds one half at most."""
-    divisors = np.arange(16, 4096)
-    code = arithmetic.log2_code(divisors, 4, 8)[None, None, None]
-    # The whole part is msb - 4, so that the first step leaves 3200 * N / 2^msb; R[f] is 2^14 / 32 divided by 1 + f / 16 or so.
+    divisors = np.arange(64, 4096)
+    code = arithmetic.log2_code(divisors, 4, 10)[None, None, None]
+    # The whole part is msb - 4, so that the first step leaves 3200 * N / 2^msb; R[f] is 2^17 / 32 divided by 1 + f / 64 or so.
     mult, shift = column(3200 * 2**4), column(8)
-    q = arithmetic.quotient(divisors[None, None, None], code, mult, shift, 8).ravel()
-    assert (np.abs(q.astype(int) - 100) <= 100 / 33 + 0.5).all()
-    assert np.abs(q.astype(int) - 100).max() >= 3
+    q = arithmetic.quotient(divisors[None, None, None], code, mult, shift, 10).ravel()
+    assert (np.abs(q.astype(int) - 100) <= 100 / 128 + 0.5).all()
+    assert np.abs(q.astype(int) - 100).max() >= 1
 
 
 @UNHURRIED

@@ -26,10 +26,11 @@ def trace(network):
     return GoldenModel(network).run(pictures())
 
 
-@pytest.mark.parametrize("code_bits", [4, 8])
+@pytest.mark.parametrize("z_bits", [8, 15])
+@pytest.mark.parametrize("code_bits", [4, 10])
 @pytest.mark.parametrize("seed", range(4))
-def test_random_networks_equal_plain_python(seed, code_bits):
-    network = small_network(seed, code_bits)
+def test_random_networks_equal_plain_python(seed, code_bits, z_bits):
+    network = small_network(seed, code_bits, z_bits)
     expected = Trace(tuple(layer.name for layer in network.layers), plain_run(network, pictures(2, seed)), network.output)
     comparison = compare(expected, GoldenModel(network).run(pictures(2, seed)))
     assert comparison.equal, str(comparison)
@@ -41,9 +42,9 @@ def test_the_trace_has_every_tensor_in_order(trace):
     assert list(trace.tensors) == order.split()
     assert trace.of_layer("att") == ("att.z", "att.ksum", "att.code", "att")
     assert {name: (tensor.dtype.name, tensor.shape) for name, tensor in trace.tensors.items() if name.startswith("att")} == {
-        "att.z": ("int8", (3, 3, 4, 4)),
-        "att.ksum": ("int8", (3, 3, 4)),
-        "att.code": ("uint8", (3, 3, 6)),
+        "att.z": ("int16", (3, 3, 4, 4)),
+        "att.ksum": ("int16", (3, 3, 4)),
+        "att.code": ("uint16", (3, 3, 6)),
         "att": ("int8", (3, 12, 3, 2)),
     }
     assert trace.output.dtype == np.int16

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quant.contract import CODE_WIDTHS
+from quant.contract import CODE_WIDTHS, Z_WIDTHS
 from sim.golden import operators
 from sim.golden.attention import AttentionParameters, attention, split_heads
 from sim.golden.layernorm import layernorm
@@ -16,7 +16,7 @@ from triovit.errors import InternalError
 FEW = settings(max_examples=25, deadline=None)
 SIZE, STRIDE, KERNEL = st.integers(1, 7), st.integers(1, 3), st.sampled_from([1, 3, 5])
 SEED = st.integers(0, 2**32 - 1)
-WIDTH = st.sampled_from(CODE_WIDTHS)
+WIDTH, Z_WIDTH = st.sampled_from(CODE_WIDTHS), st.sampled_from(Z_WIDTHS)
 
 
 def every_picture(run, *batches):
@@ -90,26 +90,34 @@ def test_layernorm_refuses_a_wide_gamma_in_checked_mode_only():
 
 def attention_arrays(rng, heads):
     return {
-        "z_mult": rng.integers(0, 200, heads), "z_shift": rng.integers(8, 16, heads),
-        "k_mult": rng.integers(0, 200, heads), "k_shift": rng.integers(5, 12, heads),
+        "z_mult": rng.integers(0, 200, heads), "z_shift": rng.integers(2, 16, heads),
+        "k_mult": rng.integers(0, 200, heads), "k_shift": rng.integers(0, 12, heads),
         "o_mult": rng.integers(0, 65536, heads), "o_shift": rng.integers(0, 14, heads),
-        "div_min": rng.integers(0, 12, heads),
+        "div_min": rng.integers(0, 18, heads),
     }
 
 
-def same_attention(inputs, dim, arrays, code_bits):
-    result = attention(inputs, AttentionParameters(dim=dim, code_bits=code_bits, **arrays))
+def same_attention(inputs, dim, arrays, code_bits, z_bits):
+    result = attention(inputs, AttentionParameters(dim=dim, code_bits=code_bits, z_bits=z_bits, **arrays))
     found = (result.z, result.ksum, result.code, result.output)
-    singles = [plain.attention(pictures, dim, arrays, code_bits) for pictures in zip(*inputs, strict=True)]
+    singles = [plain.attention(pictures, dim, arrays, code_bits, z_bits) for pictures in zip(*inputs, strict=True)]
     return [bool((got == np.array(expected)).all()) for got, expected in zip(found, zip(*singles, strict=True), strict=True)]
 
 
 @FEW
-@given(SEED, st.integers(1, 4), st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(1, 4), st.integers(1, 4), WIDTH)
-def test_attention(seed, dim, heads, height, width, code_bits):
+@given(
+    SEED,
+    st.integers(1, 4),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    WIDTH,
+    Z_WIDTH,
+)
+def test_attention(seed, dim, heads, height, width, code_bits, z_bits):
     rng = np.random.default_rng(seed)
     inputs = [int8(rng, 2, 3 * dim * count, height, width) for count in heads]
-    assert same_attention(inputs, dim, attention_arrays(rng, sum(heads)), code_bits) == [True] * 4
+    assert same_attention(inputs, dim, attention_arrays(rng, sum(heads)), code_bits, z_bits) == [True] * 4
 
 
 @pytest.mark.parametrize("code_bits", CODE_WIDTHS)
@@ -123,18 +131,19 @@ def test_attention_with_divisors_zero(part, code_bits):
     result = attention([x], AttentionParameters(dim=4, code_bits=code_bits, **arrays))
     assert not result.code.any()
     assert not result.output.any()
-    assert same_attention([x], 4, arrays, code_bits) == [True] * 4
+    assert same_attention([x], 4, arrays, code_bits, 8) == [True] * 4
 
 
 @pytest.mark.parametrize("code_bits", CODE_WIDTHS)
+@pytest.mark.parametrize("z_bits", Z_WIDTHS)
 @pytest.mark.parametrize("sign", [-128, 127])
-def test_attention_at_its_extremes(sign, code_bits):
+def test_attention_at_its_extremes(sign, z_bits, code_bits):
     """The largest divisors and dividends that section 8 allows."""
     x = np.full((1, 96, 8, 8), 127, np.int8)
     x[:, 64:] = sign
     arrays = {"z_mult": np.array([65535]), "z_shift": np.array([4]), "k_mult": np.array([65535]), "k_shift": np.array([4]),
               "o_mult": np.array([65535]), "o_shift": np.array([20]), "div_min": np.array([10])}
-    assert same_attention([x], 32, arrays, code_bits) == [True] * 4
+    assert same_attention([x], 32, arrays, code_bits, z_bits) == [True] * 4
 
 
 def test_attention_refuses_maps_that_overflow():

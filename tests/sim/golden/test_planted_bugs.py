@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quant.contract import CODE_WIDTHS, RECIPROCALS
+from quant.contract import CODE_WIDTHS, RECIPROCALS, Z_WIDTHS
 from sim.compare import compare
 from sim.golden import arithmetic, attention, layernorm, model, operators
 from sim.golden.model import GoldenModel
@@ -13,7 +13,8 @@ from sim.golden.trace import Trace
 from tests.sim.golden import plain
 from tests.sim.golden.networks import pictures, plain_run, small_network
 
-NETWORKS, PICTURES = [small_network(code_bits=bits) for bits in CODE_WIDTHS], pictures()
+NETWORKS = [small_network(code_bits=code_bits, z_bits=z_bits) for code_bits, z_bits in zip(CODE_WIDTHS, Z_WIDTHS, strict=True)]
+PICTURES = pictures()
 EXPECTED = [
     Trace(tuple(layer.name for layer in network.layers), plain_run(network, PICTURES), network.output) for network in NETWORKS
 ]
@@ -22,7 +23,7 @@ NEAR_FLAT = np.array([[5, 5, 6, 5, 5, 5, 4, 5, 5], [-128, 127, 3, 90, -77, 14, 1
 GAMMA = np.array([1023, -1023, 512, 77, 1, 0, -300, 900, 901])
 LONG = np.where(np.arange(2001) == 7, 127, -128).astype(np.int8)[None]
 #: Divisors and smallest exponents of which both ends of either code's range are beyond.
-DIVISORS = [(d, least) for d in (0, 1, 3, 31, 32, 1000, 2**17 + 5, 2**20 - 1) for least in (0, 3, 12)]
+DIVISORS = [(d, least) for d in (0, 1, 3, 31, 32, 1000, 2**17 + 5, 2**26 - 1) for least in (0, 3, 12)]
 
 
 def same_codes(code_bits):
@@ -46,7 +47,7 @@ def all_equal():
 
 RS, SAT, CODE, PAD, TAP = arithmetic.rs, arithmetic.sat, arithmetic.log2_code, operators.pad_map, operators.tap
 GATE, SPLIT, PW, CONV, POST = arithmetic.hardswish_gate, attention.split_heads, operators.pw, operators.conv, model.post_process
-QUOTIENT = arithmetic.quotient
+QUOTIENT, SUMS = arithmetic.quotient, attention._sums
 
 
 def halves_down(v, s):
@@ -62,7 +63,7 @@ def stride_phase(padded, ky, kx, stride, height, width):
 
 
 def leading_one_only(divisor, div_min, code_bits):
-    coarse = np.where(divisor == 0, 0, np.clip(arithmetic.msb(divisor) - div_min, 0, 15)).astype(np.uint8)
+    coarse = np.where(divisor == 0, 0, np.clip(arithmetic.msb(divisor) - div_min, 0, 15)).astype(np.uint16)
     return coarse if code_bits == 4 else CODE(divisor, div_min, code_bits)
 
 
@@ -71,19 +72,19 @@ def fine(change):
 
     def log2_code(divisor, div_min, code_bits):
         code = CODE(divisor, div_min, code_bits)
-        return code if code_bits == 4 else change(code.astype(np.int64), divisor, div_min).astype(np.uint8)
+        return code if code_bits == 4 else change(code.astype(np.int64), divisor, div_min).astype(np.uint16)
 
     return log2_code
 
 
 def rounded_fraction(code, divisor, div_min):
-    half = np.maximum(1 << np.maximum(arithmetic.msb(divisor), 0) >> 5, 0)
-    return CODE(divisor + half, div_min, 8)
+    half = np.maximum(1 << np.maximum(arithmetic.msb(divisor), 0) >> 7, 0)
+    return CODE(divisor + half, div_min, 10)
 
 
 def unclamped(code, divisor, div_min):
     whole = arithmetic.msb(divisor) - div_min
-    return np.where(divisor == 0, 0, 16 * whole + code % 16)
+    return np.where(divisor == 0, 0, (64 * whole + code % 64) % 1024)
 
 
 def quotients(change):
@@ -93,6 +94,15 @@ def quotients(change):
         return QUOTIENT(numerator, code if code_bits == 4 else change(code), mult, shift, code_bits, checked=checked)
 
     return quotient
+
+
+def sums_in(change, of=None):
+    """Sums saturate to other widths: all of them, or those with so many axes."""
+
+    def sums(acc, mult, shift, bits, *, checked):
+        return SUMS(acc, mult, shift, change(bits) if of in (None, acc.ndim) else bits, checked=checked)
+
+    return sums
 
 
 def post_with(**changes):
@@ -130,14 +140,18 @@ BUGS = {
     "log2 off by one": (arithmetic, "log2_code", lambda d, least, bits: CODE(d, least + 1, bits)),
     "fraction off by one": (arithmetic, "log2_code", fine(lambda code, d, least: code ^ 1)),
     "fraction rounded": (arithmetic, "log2_code", fine(rounded_fraction)),
-    "fraction forgotten": (arithmetic, "log2_code", fine(lambda code, d, least: code & ~15)),
+    "fraction forgotten": (arithmetic, "log2_code", fine(lambda code, d, least: code & ~63)),
     "fraction without its clamp": (arithmetic, "log2_code", fine(unclamped)),
     "codes of the other width": (arithmetic, "log2_code", lambda d, least, bits: CODE(d, least, sum(CODE_WIDTHS) - bits)),
-    "whole code not shifted": (arithmetic, "quotient", quotients(lambda code: code % 16 * 17)),
+    "whole code not shifted": (arithmetic, "quotient", quotients(lambda code: code % 64 * 17 % 1024)),
     "reciprocal of another code": (arithmetic, "quotient", quotients(lambda code: code ^ 1)),
     "reciprocal of a neighbour": (arithmetic, "RECIPROCALS", RECIPROCALS[1:] + RECIPROCALS[:1]),
-    "reciprocal of the interval's end": (arithmetic, "RECIPROCALS", tuple(round(8192 / (16 + f)) for f in range(16))),
-    "a quotient shifted too far": (arithmetic, "QUOTIENT_SHIFT", 15),
+    "reciprocal of the interval's end": (arithmetic, "RECIPROCALS", tuple(round(4096 * 64 / (64 + f)) for f in range(64))),
+    "a quotient shifted too far": (arithmetic, "QUOTIENT_SHIFT", 18),
+    "sums of keys in eight bits": (attention, "SUM_BITS", 8),
+    "sums in sixteen bits": (attention, "_sums", sums_in(lambda bits: bits + (bits == 15))),
+    "K^T V in eight bits": (attention, "_sums", sums_in(lambda bits: 8, of=4)),
+    "K^T V in fifteen bits everywhere": (attention, "_sums", sums_in(lambda bits: 15, of=4)),
     "no relu": (arithmetic, "relu", lambda v: v),
     "query and key swapped": (attention, "split_heads", lambda x, dim: SPLIT(x, dim)[:, :, [1, 0, 2]]),
     "heads in reverse": (attention, "split_heads", lambda x, dim: SPLIT(x, dim)[:, ::-1]),

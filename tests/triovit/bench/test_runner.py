@@ -235,7 +235,7 @@ def test_the_ablation_ends_with_the_defaults() -> None:
     assert len({json.dumps(plan.complete(settings)) for _, _, settings in rows}) == len(rows)
     plain = plan.complete(rows[0][2])
     assert not any(value is True for value in plain.values())
-    assert plain["code_bits"] == 4
+    assert (plain["code_bits"], plain["z_bits"]) == (4, 8)
     assert plan.complete(rows[-1][2]) == plan.complete({})
 
 
