@@ -20,6 +20,7 @@ from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
+from quant.ptq.output_effect import refined
 from quant.ptq.own_ranges import own_ranges
 from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
 from quant.reconstruct.run import reconstruct
@@ -76,6 +77,8 @@ def quantize(
         network.train(was_training)
     _require_finite(seen)
     encodings = _encode(spec, layers, seen, options)
+    if options.output_effect:
+        encodings |= refined(network, layers, pictures, encodings, _convolved(layers, encodings), progress)
     attention: dict[str, Any] = {}
 
     def export(exporter: Exporter, layer: FloatLayer) -> Layer:
@@ -156,6 +159,16 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
         else:
             encodings[op.name] = plain(statistics, options, symmetric=op.name in symmetric)
     return encodings
+
+
+def _convolved(layers: list[FloatLayer], encodings: dict[str, Encoding]) -> set[str]:
+    """The tensors with factors that depthwise convolutions read, but not attention, whose channels' steps depend on one another.
+
+    Their channels share a zero point, so that some have to do with few codes; and no weights lose by a channel's step.
+    """
+    tied = {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
+    read = {name for layer in layers if layer.op.kind == "dw" for name in layer.op.inputs} - tied
+    return {name for name in read if encodings[name].remedy != "none"}
 
 
 def _attention(

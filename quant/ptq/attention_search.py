@@ -18,9 +18,11 @@ from quant.networks.model import linear_attention
 
 #: Shares of the unevenness that the keys take.
 BALANCES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
-#: Parts of the ranges of queries and keys that are tried; where a convolution reads them, too, only the first ones.
+#: Parts of the ranges of queries and keys that are tried, the whole first; it stays where a convolution reads them, too, to which
+#: their large negative values matter.
 QUERY_PARTS, KEY_PARTS = (1.0, 0.6, 0.35, 0.2, 0.1, 0.05), (1.0, 0.6, 0.35)
-SIGNED_PARTS = 1
+#: By how much a later trial must be better: other pictures have larger values, and saturation costs more than rounding.
+_GAIN = 0.1
 _TOP = 127
 
 
@@ -48,11 +50,10 @@ def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int) ->
     best = torch.full((heads.q.shape[1],), float("inf"), dtype=torch.float64)
     steps = torch.ones(len(best), 3, op.dim, dtype=torch.float64)
     for balance, query, key in product(BALANCES, QUERY_PARTS, KEY_PARTS):
-        parts_q = torch.where(heads.signed, max(query, QUERY_PARTS[SIGNED_PARTS - 1]), query)[:, None]
-        parts_k = torch.where(heads.signed, max(key, KEY_PARTS[SIGNED_PARTS - 1]), key)[:, None]
+        parts_q, parts_k = (torch.where(heads.signed, 1.0, part)[:, None] for part in (query, key))
         tried = torch.stack([*_pair(heads, balance, parts_q, parts_k), value_step], 1)
         error = (_simulate(heads, tried, z_bits) - exact).square().sum((0, 2, 3))
-        better = error < best
+        better = error < (1 - _GAIN) * best
         best = torch.where(better, error, best)
         steps = torch.where(better[:, None, None], tried, steps)
     return list(steps.reshape(-1).split([x.shape[1] for x in qkv]))

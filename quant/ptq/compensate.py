@@ -1,7 +1,7 @@
 """Weights rounded one after the other, each error made up for by those that are still real (after GPTQ, arXiv 2210.17323).
 
-Rounded to the nearest, weights err independently of one another, whatever they multiply. Inputs that vary together allow more: what
-one weight's rounding adds to the sum, the others can take away again.
+Rounded to the nearest, weights err independently of one another, whatever they multiply. Inputs that vary together allow more:
+what one weight's rounding adds to the sum, the others can take away again.
 """
 
 import torch

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from quant.networks.layout import Operation
 
-#: Output pixels of a picture whose neighbourhoods are looked at, where a kernel has some.
+#: Output pixels of a batch of pictures that are looked at, each with its neighbourhood.
 PIXELS = 1024
 #: Kinds of layers that have weights.
 WEIGHTED = ("conv", "pw", "dw", "fc")
@@ -16,34 +16,39 @@ WEIGHTED = ("conv", "pw", "dw", "fc")
 
 @dataclass
 class Moments:
-    """Sums over the inputs of a layer's products, float64; ``G`` is its groups, ``K`` the inputs of a product."""
+    """Of the inputs of a layer's products, float64; ``G`` is its groups, ``K`` the inputs of a product."""
 
-    #: Of the inputs, ``[G, K]``, and of their products with one another, ``[G, K, K]``.
-    first: Tensor
-    second: Tensor
+    #: Means, ``[G, K]``.
+    mean: Tensor
+    #: Sums of the products of what differs from the means, ``[G, K, K]``.
+    scatter: Tensor
     count: int
 
-    def add(self, other: "Moments") -> None:
-        """Add those of other pictures."""
-        self.first, self.second, self.count = self.first + other.first, self.second + other.second, self.count + other.count
+    def __add__(self, other: "Moments") -> "Moments":
+        """Those of both together."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        share = other.count / count
+        between = apart[:, :, None] * apart[:, None] * (self.count * share)
+        return Moments(self.mean + apart * share, self.scatter + other.scatter + between, count)
 
     @property
     def covariance(self) -> Tensor:
         """``[G, K, K]``."""
-        mean = self.first / self.count
-        return self.second / self.count - mean[:, :, None] * mean[:, None]
+        return self.scatter / self.count
 
     @property
     def product(self) -> Tensor:
         """Mean products, ``[G, K, K]``."""
-        return self.second / self.count
+        return self.covariance + self.mean[:, :, None] * self.mean[:, None]
 
 
 def moments(op: Operation, x: Tensor, generator: torch.Generator) -> Moments:
     """The moments of one of `WEIGHTED` for its input ``x`` (float32 ``[N, C, H, W]`` or ``[N, C]``)."""
     inputs = _inputs(op, x, generator)
-    second = inputs.transpose(1, 2) @ inputs
-    return Moments(inputs.double().sum(1), second.double(), inputs.shape[1])
+    mean = inputs.mean(1, keepdim=True)
+    # Without their means the products need no more digits than float32 has.
+    centred = inputs - mean
+    return Moments(mean[:, 0].double(), (centred.transpose(1, 2) @ centred).double(), inputs.shape[1])
 
 
 def _inputs(op: Operation, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -51,11 +56,11 @@ def _inputs(op: Operation, x: Tensor, generator: torch.Generator) -> Tensor:
     groups = op.groups
     if x.ndim == 2:
         return x.reshape(len(x), groups, -1).transpose(0, 1)
-    if op.kernel == 1:
-        return x.reshape(len(x), groups, -1, x.shape[2] * x.shape[3]).permute(1, 0, 3, 2).flatten(1, 2)
     edge, (height, width) = op.kernel // 2, op.size_out
-    framed = functional.pad(x, (edge,) * 4)
-    chosen = torch.randint(height * width, (min(PIXELS, height * width),), generator=generator)
+    framed = functional.pad(x, (edge,) * 4) if edge else x
+    chosen = torch.arange(height * width)
+    if len(chosen) > PIXELS:
+        chosen = torch.randint(height * width, (PIXELS,), generator=generator)
     first = (chosen // width * op.stride) * framed.shape[3] + chosen % width * op.stride
     taps = torch.arange(op.kernel)
     offsets = (taps[:, None] * framed.shape[3] + taps).flatten()

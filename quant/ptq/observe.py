@@ -101,10 +101,7 @@ def observe(
     def multiplied(name: str, x: Tensor) -> None:
         for op in readers.get(name, []):
             now = moments(op, x, generator)
-            if op.name in found.moments:
-                found.moments[op.name].add(now)
-            else:
-                found.moments[op.name] = now
+            found.moments[op.name] = found.moments[op.name] + now if op.name in found.moments else now
 
     def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
         name, flat = layer.op.name, output.reshape(*output.shape[:2], -1)

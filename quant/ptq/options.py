@@ -29,12 +29,15 @@ class Options:
     shifting: bool = True
     #: The divisor's log2 code. Off: every head divides by one constant, all that the integer contract offers besides.
     log2_divisors: bool = True
-    #: Bits of that code: 4, the paper's, or 8, with four fraction bits.
+    #: Bits of that code: 4, the paper's, or 10, with six fraction bits.
     code_bits: int = 10
     #: Bits of attention's K^T V: 8, or 15, which costs a second pass of Q Z.
     z_bits: int = 15
     #: Factors of channels wherever the hardware takes them for nothing: see :mod:`quant.ptq.equalize`.
     equalization: bool = True
+    #: Ranges of DWConvs' inputs by their rounding's effect on the output: see :mod:`quant.ptq.output_effect`. They have factors
+    #: where migration or equalization gives them some.
+    output_effect: bool = True
     #: Move the mean error of the rounded weights into the bias.
     bias_correction: bool = True
     #: Round a row's weights one after the other, each error made up for by the next: see :mod:`quant.ptq.compensate`.

@@ -24,7 +24,7 @@ _REACH = _ZERO_MAX + _LOW
 #: No step is smaller than the largest one by more than this: hardswish's constants are in steps, too, and have 14 bits.
 _SPREAD = 1 << 12
 #: What a weight's error counts beside an activation's of the same size: it is the same in all pixels of a picture.
-_WEIGHT_SHARE = 4.0
+_WEIGHT_SHARE = 1.0
 
 
 def own_ranges(statistics: Statistics, readers: Iterable[FloatLayer]) -> Encoding:

@@ -50,8 +50,8 @@ def effective(layer: FloatLayer, source: Encoding) -> Tensor:
 def rounded(layer: FloatLayer, source: Encoding, mean: Tensor | None, moments: Moments | None, options: Options) -> Rounded:
     """Round to integers, with the scales that ``options.weights`` asks for.
 
-    With the ``moments`` of the layer's inputs errors make up for one another (:mod:`quant.ptq.compensate`); without, each weight is
-    rounded to the nearest. ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None
+    With the ``moments`` of the layer's inputs errors make up for one another (:mod:`quant.ptq.compensate`); without, each weight
+    is rounded to the nearest. ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None
     leaves the bias as it is.
     """
     wanted = effective(layer, source)

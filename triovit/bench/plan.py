@@ -72,6 +72,8 @@ _STEPS: tuple[tuple[str, Settings], ...] = (
     ("+ equalization", {"equalization": True}),
     ("+ 10-bit divisor codes", {"code_bits": 10}),
     ("+ 15-bit K^T V", {"z_bits": 15}),
+    ("+ compensated rounding", {"compensation": True}),
+    ("+ ranges by their effect", {"output_effect": True}),
 )
 
 

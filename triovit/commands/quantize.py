@@ -65,6 +65,24 @@ from triovit.progress import Progress, shown
     help="Factors of channels wherever the hardware takes them for nothing.",
 )
 @click.option(
+    "--bias-correction/--no-bias-correction",
+    default=True,
+    show_default=True,
+    help="Biases take up what the weights' rounding does to the mean.",
+)
+@click.option(
+    "--compensation/--no-compensation",
+    default=True,
+    show_default=True,
+    help="Round a row's weights one after the other, each error made up for by the next.",
+)
+@click.option(
+    "--output-effect/--no-output-effect",
+    default=True,
+    show_default=True,
+    help="Ranges of the depthwise convolutions' inputs by their rounding's effect on the output.",
+)
+@click.option(
     "--reconstruct/--no-reconstruct",
     "reconstruction",
     default=False,
