@@ -178,8 +178,10 @@ class _Builder:
                 fewer_norm=False,
                 shortcut=True,
             )
-        self.conv("head.out1", "pw", head.width * head.expand, "head.output_ops.0.op_list.0", hardswish=True)
-        self.conv("head.out2", "pw", self.spec.classes, "head.output_ops.0.op_list.1", norm=False, bias=True)
+        key = "head.output_ops.0.op_list"
+        if head.widens:
+            self.conv("head.out1", "pw", head.width * head.expand, f"{key}.0", hardswish=True)
+        self.conv("head.out2", "pw", self.spec.classes, f"{key}.{int(head.widens)}", norm=False, bias=True)
 
     def head(self) -> None:
         spec, (wide, hidden), key = self.spec, self.spec.head_widths, "head.op_list"

@@ -205,16 +205,9 @@ class SegHead(nn.Module):
             [Ops([ConvLayer(c4, width, eps=eps)]), Ops([ConvLayer(c3, width, eps=eps)]), ConvLayer(c2, width, eps=eps)]
         )
         self.middle = Ops([Residual(MBConv(width, width, 1, expand, eps, fewer_norm=False), shortcut=True) for _ in range(depth)])
-        self.output_ops = nn.ModuleList(
-            [
-                Ops(
-                    [
-                        ConvLayer(width, width * expand, act=True, eps=eps),
-                        ConvLayer(width * expand, spec.classes, norm=False, bias=True),
-                    ]
-                )
-            ]
-        )
+        wide = width * expand if spec.seg_head.widens else width
+        widening = [ConvLayer(width, wide, act=True, eps=eps)] if spec.seg_head.widens else []
+        self.output_ops = nn.ModuleList([Ops([*widening, ConvLayer(wide, spec.classes, norm=False, bias=True)])])
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Return the logits at the size of the third stage from the end."""

@@ -71,5 +71,8 @@ def _with_segmenter(spec: NetworkSpec, found: Shapes, usual: SegHeadSpec) -> Net
     width = _outputs(found, f"{_SEG_INPUT}.0.op_list.0.conv", usual.width)
     blocks = {key.removeprefix(f"{_SEG_MIDDLE}.").split(".")[0] for key in found if key.startswith(f"{_SEG_MIDDLE}.")}
     middle = _outputs(found, f"{_SEG_MIDDLE}.0.main.inverted_conv.conv", width * usual.expand)
-    head = SegHeadSpec(width, len(blocks), max(1, middle // max(1, width)))
-    return replace(spec, seg_head=head, classes=_outputs(found, f"{_SEG_OUTPUT}.1.conv", spec.classes))
+    last = max(
+        (int(key.removeprefix(f"{_SEG_OUTPUT}.").split(".")[0]) for key in found if key.startswith(f"{_SEG_OUTPUT}.")), default=1
+    )
+    head = SegHeadSpec(width, len(blocks), max(1, middle // max(1, width)), widens=last > 0)
+    return replace(spec, seg_head=head, classes=_outputs(found, f"{_SEG_OUTPUT}.{last}.conv", spec.classes))

@@ -17,6 +17,8 @@ class SegHeadSpec:
     width: int
     depth: int
     expand: int = 4
+    #: Whether a convolution of ``expand`` times the width comes before the classes' (Cityscapes' heads have it, ADE20K's not).
+    widens: bool = True
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def attention_arrays(
     ratio = k_factor / z_factor
     numerator = integer.product(z.transpose(-1, -2), q).double()
     quotient = numerator * ratio.reshape(1, -1, 1, 1) * _inverse(code, div_min, options.code_bits)[:, :, None]
-    exact = torch.cat([linear_attention(x, op.dim, 1e-15).reshape(x.shape[0], -1, op.dim, q.shape[-1]) for x in qkv], 1).double()
+    exact = torch.cat(
+        [linear_attention(x, op.dim, seen.attention_eps).reshape(x.shape[0], -1, op.dim, q.shape[-1]) for x in qkv], 1
+    ).double()
     exact = exact / value_step[None, :, :, None]
     fit = (quotient * exact).sum((0, 2, 3)) / quotient.square().sum((0, 2, 3)).clamp(min=1e-30)
     fit = torch.where(fit > 0, fit, 1.0)

@@ -39,13 +39,14 @@ class Head:
     k_top: Tensor
 
 
-def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int) -> list[Tensor]:
+def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int, eps: float) -> list[Tensor]:
     """Return one step a channel (float64 ``[3*d*H]``) for each of an attention's inputs (float ``[N, 3*d*H, h, w]``).
 
-    ``signed`` tells of which inputs a depthwise convolution reads the negative queries and keys as well.
+    ``signed`` tells of which inputs a depthwise convolution reads the negative queries and keys as well, ``z_bits`` is the width
+    of K^T V and ``eps`` what the float network adds to the divisors.
     """
     heads = _heads(op.dim, qkv, signed)
-    exact = torch.cat([linear_attention(x.double(), op.dim, 1e-15).reshape(len(x), -1, *heads.q.shape[2:]) for x in qkv], 1)
+    exact = torch.cat([linear_attention(x.double(), op.dim, eps).reshape(len(x), -1, *heads.q.shape[2:]) for x in qkv], 1)
     value_step = _alive(heads.v.abs().amax((0, 3))) / _TOP
     best = torch.full((heads.q.shape[1],), float("inf"), dtype=torch.float64)
     steps = torch.ones(len(best), 3, op.dim, dtype=torch.float64)

@@ -25,7 +25,7 @@ def attention_steps(ops: list[Operation], seen: Observations, z_bits: int) -> di
     for op in ops:
         if op.kind == "attention":
             qkv = [seen.attention[name] for name in op.inputs]
-            found = search(op, qkv, [name in convolved for name in op.inputs], z_bits)
+            found = search(op, qkv, [name in convolved for name in op.inputs], z_bits, seen.attention_eps)
             steps |= zip(op.inputs, found, strict=True)
     return steps
 

@@ -69,6 +69,8 @@ class Observations:
 
     statistics: dict[str, Statistics] = field(default_factory=dict)
     attention: dict[str, Tensor] = field(default_factory=dict)
+    #: What the float network adds to attention's divisors.
+    attention_eps: float = 1e-15
     sums: dict[str, Sums] = field(default_factory=dict)
     #: Of every layer with weights.
     moments: dict[str, Moments] = field(default_factory=dict)
@@ -86,7 +88,7 @@ def observe(
     """
     _require_finite_weights(layers)
     found, kept = (
-        Observations(),
+        Observations(attention_eps=network.spec.attention_eps),
         {name: layer.op.dim for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs},
     )
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from quant.contract import ACT_BITS, ZERO_BITS
+from quant.contract import ACT_BITS
 from quant.data import Progress
 from quant.networks.model import EfficientViT
 from quant.ptq.encoding import Encoding
@@ -27,7 +27,6 @@ _DIRECTIONS, _BATCH = 4, 2
 #: Products of all pictures together, about, and the fewest pictures.
 _MACS, _FEWEST = 25e9, 16
 _LOW, _HIGH = -(1 << (ACT_BITS - 1)), (1 << (ACT_BITS - 1)) - 1
-_ZERO_MAX = (1 << (ZERO_BITS - 1)) - 1
 
 
 def refined(
@@ -42,8 +41,10 @@ def refined(
 
     ``pictures`` are uint8 ``[N, 3, H, W]``, of which some are used, evenly taken.
     """
-    pictures = pictures[:: -(-len(pictures) // _affordable(layers))]
     ordered = [layer.op.name for layer in layers if layer.op.name in names]
+    if not ordered:
+        return {}
+    pictures = pictures[:: max(1, len(pictures) // _affordable(layers))]
     tried = {name: [scaled(encodings[name], part) for part in PARTS] for name in ordered}
     errors = {name: torch.zeros(len(PARTS), len(encodings[name].factors), dtype=torch.float64) for name in ordered}
     generator = torch.Generator().manual_seed(0)
@@ -70,12 +71,8 @@ def refined(
 
 
 def scaled(encoding: Encoding, parts: Tensor | float) -> Encoding:
-    """``encoding`` with the steps times ``parts`` (one, or one a channel): of a shifted tensor each channel's low end stays."""
-    gain = torch.as_tensor(parts, dtype=torch.float64).expand_as(encoding.factors)
-    zeros = encoding.zeros
-    if encoding.remedy == "shifting":
-        zeros = ((zeros - _LOW) / gain + _LOW).round().clamp(-_ZERO_MAX, _ZERO_MAX)
-    return replace(encoding, factors=encoding.factors * gain, zeros=zeros)
+    """``encoding`` with the steps times ``parts`` (one, or one a channel), the zero points as they were."""
+    return replace(encoding, factors=encoding.factors * parts)
 
 
 def _best(encoding: Encoding, errors: Tensor) -> Encoding:

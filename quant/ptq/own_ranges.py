@@ -32,11 +32,10 @@ def own_ranges(statistics: Statistics, readers: Iterable[FloatLayer]) -> Encodin
     low, high = statistics.low.double(), statistics.high.double()
     # A channel that is far from 0 and all but constant would need a zero point out of range.
     least = torch.maximum((high - low) / _CODES, torch.maximum(low.abs(), high.abs()) / _REACH)
-    # Of a tensor without any value but 0 nothing is known.
-    top = float(least.max()) or 1 / _CODES
-    least = least.clamp(min=top / _SPREAD)
+    # Of a tensor without any value but 0 nothing is known: a range of about 1 suits the layers around it.
+    least = least.clamp(min=float(least.max()) / _SPREAD) if bool(least.any()) else torch.full_like(least, 1 / _CODES)
     steps = _balanced(least, statistics, readers)
-    # The low end stays, for hardswish's outputs crowd there; where the codes reach further they reach up.
+    # A channel that needs all codes begins at the lowest one, for hardswish's outputs crowd there; any other is centred.
     zeros = torch.where(_fills(low, high, steps), _LOW - low / steps, -(low + high) / 2 / steps)
     scale = float(steps.log().mean().exp())
     return Encoding(scale, steps / scale, zeros.round().clamp(-_ZERO_MAX, _ZERO_MAX), "shifting")
@@ -64,7 +63,7 @@ def _balanced(least: Tensor, statistics: Statistics, readers: Iterable[FloatLaye
         weights = weights + ((tops / _WEIGHT_MAX).square() * used).sum(0) * variance * _WEIGHT_SHARE
         most = torch.minimum(most, torch.where(used, tops / matrix.abs().clamp(min=1e-30), float("inf")).amin(0))
     wanted = (weights / activations.clamp(min=1e-30)).pow(0.25)
-    return torch.maximum(torch.minimum(wanted, most), least)
+    return torch.maximum(torch.minimum(wanted, most.clamp(max=float(least.max()))), least)
 
 
 def _by_input(layer: FloatLayer) -> Tensor:

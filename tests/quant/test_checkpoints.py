@@ -96,6 +96,9 @@ def test_members_of_the_family_in_both_layouts(name: str, classes: int) -> None:
         *(replace(spec(f"{name}-seg"), classes=classes) for name in ("b0", "b1", "b2", "b3") for classes in (19, 11)),
         replace(spec("b0-seg"), classes=150, seg_head=SegHeadSpec(48, 2, 6)),
         replace(spec("b1-seg"), seg_head=SegHeadSpec(64, 0)),
+        # ADE20K's heads.
+        replace(spec("b1-seg"), classes=150, seg_head=SegHeadSpec(64, 3, widens=False)),
+        replace(spec("b2-seg"), classes=150, seg_head=SegHeadSpec(96, 3, widens=False)),
         replace(spec("b1"), classes=3, head_widths=(40, 72)),
     ],
     ids=lambda wanted: f"{wanted.name}-{wanted.classes}",

@@ -1,5 +1,7 @@
 """Factors of channels: where they are free, what attention allows, and channels that have nothing to say."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,11 +9,14 @@ from torch import Tensor
 from quant.data import Digits
 from quant.networks.layout import Operation
 from quant.networks.model import EfficientViT
+from quant.ptq.encoding import shifted
 from quant.ptq.equalize import LIMIT, attention_factors, attention_steps, equalized, range_factors
 from quant.ptq.graph import fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
-from quant.quantize import quantize
+from quant.ptq.own_ranges import own_ranges
+from quant.ptq.remedies import shifted_tensors, shifts
+from quant.quantize import _encode, quantize
 
 FAST = Options(activations="minmax", weights="minmax", attention_pictures=4)
 DIM, HEADS = 4, 3
@@ -82,18 +87,26 @@ def test_attention_of_nothing() -> None:
     assert attention_factors(torch.ones(DIM, dtype=torch.float64), seen(torch.zeros(5, DIM)), DIM).tolist() == [1.0] * DIM
 
 
-@pytest.mark.parametrize("centred", [False, True])
-def test_ranges_become_even(centred: bool) -> None:
+def test_ranges_become_even() -> None:
     statistics = seen(uneven(200, 6))
-    factors = range_factors(statistics, centred=centred)
+    factors = range_factors(statistics)
     assert float(factors.log().sum()) == pytest.approx(0, abs=1e-9)
     low, high = (ends.double() / factors for ends in (statistics.low, statistics.high))
-    if centred:
-        is_one_number((high - low)[None])
-    else:
-        # One zero point serves all: every channel reaches the end of the codes above it or below it.
-        zero = best_zero(low, high)
-        is_one_number(torch.maximum(high / (255 - zero), -low / zero)[None])
+    # One zero point serves all: every channel reaches the end of the codes above it or below it.
+    zero = best_zero(low, high)
+    is_one_number(torch.maximum(high / (255 - zero), -low / zero)[None])
+
+
+@pytest.mark.parametrize("up", [0.0, 0.3, 3.0])
+def test_the_zero_point_has_the_least_noise(up: float) -> None:
+    rows = uneven(200, 6) * (1 + torch.arange(6)) + up
+    statistics = seen(rows)
+    low, high = statistics.low.double().clamp(max=0), statistics.high.double().clamp(min=0)
+    choices = [torch.maximum(high / (255 - zero), -low / zero) for zero in range(1, 255)]
+    noise = [float((steps.square() / rows.double().var(0, correction=0)).sum()) for steps in choices]
+    best = choices[noise.index(min(noise))]
+    assert noise.index(min(noise)) != 127
+    torch.testing.assert_close(range_factors(statistics), best / best.log().mean().exp(), rtol=1e-9, atol=0)
 
 
 def best_zero(low: Tensor, high: Tensor) -> int:
@@ -102,25 +115,23 @@ def best_zero(low: Tensor, high: Tensor) -> int:
     return 1 + spread.index(min(spread))
 
 
-@pytest.mark.parametrize("centred", [False, True])
-def test_a_dead_channel_is_an_average_one(centred: bool) -> None:
+def test_a_dead_channel_is_an_average_one() -> None:
     rows = uneven(200, 6)
     rows[:, 2] = 0
-    without = range_factors(seen(rows[:, [0, 1, 3, 4, 5]]), centred=centred)
-    factors = range_factors(seen(rows), centred=centred)
+    without = range_factors(seen(rows[:, [0, 1, 3, 4, 5]]))
+    factors = range_factors(seen(rows))
     assert float(factors[2]) == pytest.approx(1)
     torch.testing.assert_close(factors[[0, 1, 3, 4, 5]], without, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("value", [0.0, 3.0, -0.25])
-def test_a_constant_tensor_has_no_factors(centred: bool, value: float) -> None:
-    factors = range_factors(seen(torch.full((20, 5), value)), centred=centred)
+def test_a_constant_tensor_has_no_factors(value: float) -> None:
+    factors = range_factors(seen(torch.full((20, 5), value)))
     torch.testing.assert_close(factors, torch.ones(5, dtype=torch.float64), rtol=1e-12, atol=0)
 
 
 def test_factors_are_limited() -> None:
-    factors = range_factors(seen(torch.tensor([[1e-9, 1.0, 1e9]]).repeat(9, 1) * torch.linspace(0, 1, 9)[:, None]), centred=True)
+    factors = range_factors(seen(torch.tensor([[1e-9, 1.0, 1e9]]).repeat(9, 1) * torch.linspace(0, 1, 9)[:, None]))
     torch.testing.assert_close(factors, torch.tensor([1 / LIMIT, 1.0, LIMIT], dtype=torch.float64), rtol=1e-6, atol=0)
 
 
@@ -129,7 +140,7 @@ def test_where_factors_are_free(network: EfficientViT, pictures: Digits) -> None
     ops = [layer.op for layer in layers]
     found = observe(network, layers, torch.from_numpy(pictures.train[:4]), 4)
     steps = attention_steps(ops, found, FAST.z_bits)
-    factors = equalized(ops, found, set(), steps)
+    factors = equalized(ops, found, steps)
     # Not what the fully connected layers and LayerNorm read, nor the logits.
     assert {op.name for op in ops} - factors.keys() - steps.keys() == {"head.pool", "head.fc1", "head.ln", "head.fc2"}
     assert steps.keys() == {f"{stage}.1.MLA.{part}" for stage in ("S2", "S3") for part in ("qkv", "agg.gpw")}
@@ -139,6 +150,22 @@ def test_where_factors_are_free(network: EfficientViT, pictures: Digits) -> None
             is_one_number(q * k)
             values = torch.cat([steps[name].reshape(-1, 3, op.dim)[:, 2] for name in op.inputs])
             is_one_number(factors[op.name].reshape(-1, op.dim) / values)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_shifted_channels_have_a_range_each(network: EfficientViT, pictures: Digits, wanted: bool) -> None:
+    layers = fold(network)
+    found = observe(network, layers, torch.from_numpy(pictures.train[:4]), 4)
+    encodings = _encode(network.spec, layers, found, replace(FAST, equalization=wanted))
+    for name in shifted_tensors([layer.op for layer in layers]):
+        if wanted:
+            own = own_ranges(found.statistics[name], [layer for layer in layers if name in layer.op.inputs])
+        else:
+            own = shifted(found.statistics[name], shifts(found.statistics[name]), FAST)
+        assert (encodings[name].scale, encodings[name].remedy) == (own.scale, "shifting")
+        assert torch.equal(encodings[name].factors, own.factors)
+        assert torch.equal(encodings[name].zeros, own.zeros)
+        assert (len(own.factors.unique()) > 1) is wanted
 
 
 @pytest.mark.parametrize("wanted", [False, True])

@@ -55,7 +55,7 @@ def test_shifting_centres_every_channel() -> None:
     statistics = seen([[0.0, 1.0], [2.0, 4.0]])
     moved = shifts(statistics)
     assert moved.tolist() == [1.0, 2.5]
-    encoding = shifted(statistics, moved, torch.ones(2, dtype=torch.float64), Options(activations="minmax"))
+    encoding = shifted(statistics, moved, Options(activations="minmax"))
     assert encoding.scale == pytest.approx(1.5 / 127)
     assert encoding.zeros.tolist() == [-85, -212]
     assert plain(statistics, Options(activations="minmax"), symmetric=False).zero == -128
@@ -63,7 +63,7 @@ def test_shifting_centres_every_channel() -> None:
 
 def test_a_zero_point_always_holds_the_shift() -> None:
     moved = torch.tensor([100.05, 0.05], dtype=torch.float64)
-    encoding = shifted(seen([[100.0, 0.0], [100.1, 0.1]]), moved, torch.ones_like(moved), Options(activations="minmax"))
+    encoding = shifted(seen([[100.0, 0.0], [100.1, 0.1]]), moved, Options(activations="minmax"))
     assert encoding.zeros.tolist() == [-511, 0]
     assert encoding.scale == pytest.approx(100.05 / 511)
 

@@ -42,6 +42,14 @@ def test_pads_and_zero_points(artifact: Artifact) -> None:
                 assert not layer.arrays["zero"].any()
 
 
+def code_ranges(report: dict) -> list[tuple[float, float]]:
+    """The lowest and the highest value of every channel as codes, not rounded."""
+    return [
+        (low / report["scale"], high / report["scale"])
+        for low, high in zip(report["low_after"], report["high_after"], strict=True)
+    ]
+
+
 def test_the_report(artifact: Artifact) -> None:
     remedies = artifact.calibration["remedies"]
     migrated, shifted = remedies["S2.1.MB.pw1"], remedies["S2.1.MB.dw"]
@@ -56,10 +64,26 @@ def test_the_report(artifact: Artifact) -> None:
         return max(values) / (sum(values) / len(values))
 
     assert spread(migrated["high_after"]) < spread(migrated["high_before"])
-    # The zero point is whole, so a channel is centred to half a step.
-    for low, high in zip(shifted["low_after"], shifted["high_after"], strict=True):
-        assert abs(low + high) <= shifted["scale"] * 1.001
+    # Every value has a code. A channel that needs all of them has its low end at the first one; any other one is centred.
+    kinds = set()
+    for low, high in code_ranges(shifted):
+        assert (low >= -128.5, high <= 127.5) == (True, True)
+        kinds.add(full := high - low > 254)
+        assert abs(low + 128 if full else (low + high) / 2) <= 0.5 + 1e-3
+    assert True in kinds
+    # Each needs another step, by more than a little.
+    steps = artifact.calibration["factors"]["S2.1.MB.dw"]
+    assert max(steps) > 1.5 * min(steps)
     assert artifact.float_score == {"score": artifact.float_score["score"], "metric": "top1", "images": 360}
+
+
+def test_without_equalization_shifted_channels_share_a_step(network: EfficientViT, pictures: Digits) -> None:
+    made = quantize(network, pictures.train[:8], Options(activations="minmax", equalization=False))
+    assert "S2.1.MB.dw" not in made.calibration["factors"]
+    ranges = code_ranges(made.calibration["remedies"]["S2.1.MB.dw"])
+    # The zero point is whole, so a channel is centred to half a step; the widest one needs all codes.
+    assert max(abs(low + high) / 2 for low, high in ranges) <= 0.5 + 1e-3
+    assert max(high - low for low, high in ranges) == pytest.approx(254, abs=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def error(network: EfficientViT, artifact: Artifact, pictures: Digits) -> float:
 
 
 def tolerated(network: EfficientViT, pictures: Digits) -> float:
-    """The largest error that counts as right: of a network that amplifies noise, twice what a code's in the picture does to it."""
+    """The largest error that counts as right: of a network that amplifies noise, twice what a code in the picture does to it."""
     held_out, rng = pictures.held_out[:8], np.random.default_rng(0)
     noises = [torch.from_numpy(rng.uniform(-1, 1, held_out.shape).astype(np.float32)) for _ in range(8)]
     exact, *noisy = (network(network.normalise(torch.from_numpy(held_out) + noise)) for noise in (0, *noises))
