@@ -38,6 +38,12 @@ class Head:
     q_top: Tensor
     k_top: Tensor
 
+    def of(self, chosen: Tensor) -> "Head":
+        """Some of the heads."""
+        return Head(
+            self.q[:, chosen], self.k[:, chosen], self.v[:, chosen], self.signed[chosen], self.q_top[chosen], self.k_top[chosen]
+        )
+
 
 def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int, eps: float) -> list[Tensor]:
     """Return one step a channel (float64 ``[3*d*H]``) for each of an attention's inputs (float ``[N, 3*d*H, h, w]``).
@@ -50,13 +56,15 @@ def search(op: Operation, qkv: list[Tensor], signed: list[bool], z_bits: int, ep
     value_step = _alive(heads.v.abs().amax((0, 3))) / _TOP
     best = torch.full((heads.q.shape[1],), float("inf"), dtype=torch.float64)
     steps = torch.ones(len(best), 3, op.dim, dtype=torch.float64)
+    everyone, free = torch.arange(len(best)), (~heads.signed).nonzero()[:, 0]
+    some = heads.of(free)
     for balance, query, key in product(BALANCES, QUERY_PARTS, KEY_PARTS):
-        parts_q, parts_k = (torch.where(heads.signed, 1.0, part)[:, None] for part in (query, key))
-        tried = torch.stack([*_pair(heads, balance, parts_q, parts_k), value_step], 1)
-        error = (_simulate(heads, tried, z_bits) - exact).square().sum((0, 2, 3))
-        better = error < (1 - _GAIN) * best
-        best = torch.where(better, error, best)
-        steps = torch.where(better[:, None, None], tried, steps)
+        chosen, part = (everyone, heads) if query == key == 1.0 else (free, some)
+        tried = torch.stack([*_pair(part, balance, query, key), value_step[chosen]], 1)
+        error = (_simulate(part, tried, z_bits) - exact[:, chosen]).square().sum((0, 2, 3))
+        better = error < (1 - _GAIN) * best[chosen]
+        best[chosen] = torch.where(better, error, best[chosen])
+        steps[chosen] = torch.where(better[:, None, None], tried, steps[chosen])
     return list(steps.reshape(-1).split([x.shape[1] for x in qkv]))
 
 
@@ -70,7 +78,7 @@ def _heads(dim: int, qkv: list[Tensor], signed: list[bool]) -> Head:
     return Head(q.clamp(min=0), k.clamp(min=0), v, counts, tops[:, 0], tops[:, 1])
 
 
-def _pair(heads: Head, balance: float, query_part: Tensor, key_part: Tensor) -> tuple[Tensor, Tensor]:
+def _pair(heads: Head, balance: float, query_part: float, key_part: float) -> tuple[Tensor, Tensor]:
     """Steps of q and k, ``[heads, d]`` each; their product is one number a head."""
     sums, query = heads.k.sum(3).amax(0), heads.q.amax((0, 3))
     even = _alive(torch.where((sums > 0) & (query > 0), sums.pow(balance) / query.clamp(min=1e-30).pow(1 - balance), 0.0))

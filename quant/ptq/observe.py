@@ -16,6 +16,8 @@ from triovit.errors import UserError
 
 #: Pixels kept of each picture, for quantiles and range searches.
 PIXELS = 48
+#: Pixels whose attention is kept of all pictures together, about, and the fewest pictures.
+_ATTENTION_PIXELS, _FEWEST = 24576, 4
 #: Pictures that run at once.
 BATCH = 8
 
@@ -131,8 +133,9 @@ def observe(
         multiplied(name, output)
         if name in kept:
             sums[name].append(_sums(output, kept[name]))
-            if done < attention_pictures:
-                parts[name].append(output[: attention_pictures - done].clone())
+            limit = min(attention_pictures, max(_FEWEST, _ATTENTION_PIXELS // flat.shape[2]))
+            if done < limit:
+                parts[name].append(output[: limit - done].clone())
 
     for batch in pictures.split(BATCH):
         multiplied("image", network.normalise(batch))

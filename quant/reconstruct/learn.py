@@ -24,7 +24,7 @@ class Result:
 
     rounded: dict[str, Rounded]
     encodings: dict[str, Encoding]
-    #: Relative errors on the pictures held back: rounded to the nearest, then after each pass.
+    #: Relative errors on the pictures held back: as rounded at first, then after each pass.
     errors: tuple[float, ...] = ()
 
 

@@ -64,7 +64,7 @@ class Reconstruction:
         return [self.export(exporter, layer) for layer in block.layers]
 
     def nearest(self, block: Block, encodings: dict[str, Encoding] | None = None) -> Result:
-        """The block's weights rounded to the nearest, with the encodings of its tensors as they were chosen, or with others."""
+        """The block's weights rounded without learning, with the encodings of its tensors as they were chosen, or with others."""
         encodings = encodings or {op.name: self.exporter.encodings[op.name] for op in block.ops}
         exporter = self.fork(Result({}, encodings))
         return Result({layer.op.name: exporter.rounded(layer) for layer in block.layers if layer.op.weights}, encodings)

@@ -32,7 +32,7 @@ def test_the_trunk_loses_nothing(seed: int) -> None:
     seen = Observations({"b": statistics(spread().float())})
     op = Operation("b", "pw", ("a",), CHANNELS, CHANNELS, (2, 2), (2, 2), residual="a")
     layer = FloatLayer(op, torch.randn(CHANNELS, CHANNELS, 1, 1, generator=generator), torch.zeros(CHANNELS))
-    exporter = Exporter({"a": source, "b": target}, seen, Options(bias_correction=False))
+    exporter = Exporter({"a": source, "b": target}, seen, Options(bias_correction=False, compensation=False))
     made = exporter.layer(layer, logits=False)
     assert made.post is not None
     assert made.post.residual is not None

@@ -53,7 +53,7 @@ def cases() -> list[Case]:
     return found
 
 
-_ROUNDINGS: dict[str, Result] = {"nearest": {}, "reconstructed": {"reconstruction": True}}
+_ROUNDINGS: dict[str, Result] = {"compensated": {}, "reconstructed": {"reconstruction": True}}
 
 
 def conditions() -> Result:
