@@ -130,7 +130,7 @@ class Weights(nn.Module):
 
     def bias(self) -> Tensor:
         """The real bias."""
-        # The correction is for weights that are rounded to the nearest.
+        # The correction is for the weights as they were rounded at first.
         return (self.rounded_bias if self.mode == "nearest" else self.exact_bias) + self.moved * self.bias_step
 
     def unsettled(self, exponent: float) -> Tensor:
