@@ -67,12 +67,16 @@ def _with_classifier(spec: NetworkSpec, found: Shapes) -> NetworkSpec:
     )
 
 
+def _places(found: Shapes, key: str) -> set[int]:
+    """Places of the operations in the list of that name."""
+    return {
+        int(place) for name in found if name.startswith(f"{key}.") and (place := name[len(key) + 1 :].split(".")[0]).isdigit()
+    }
+
+
 def _with_segmenter(spec: NetworkSpec, found: Shapes, usual: SegHeadSpec) -> NetworkSpec:
     width = _outputs(found, f"{_SEG_INPUT}.0.op_list.0.conv", usual.width)
-    blocks = {key.removeprefix(f"{_SEG_MIDDLE}.").split(".")[0] for key in found if key.startswith(f"{_SEG_MIDDLE}.")}
+    depth, last = len(_places(found, _SEG_MIDDLE)), max(_places(found, _SEG_OUTPUT), default=1)
     middle = _outputs(found, f"{_SEG_MIDDLE}.0.main.inverted_conv.conv", width * usual.expand)
-    last = max(
-        (int(key.removeprefix(f"{_SEG_OUTPUT}.").split(".")[0]) for key in found if key.startswith(f"{_SEG_OUTPUT}.")), default=1
-    )
-    head = SegHeadSpec(width, len(blocks), max(1, middle // max(1, width)), widens=last > 0)
+    head = SegHeadSpec(width, depth, max(1, middle // max(1, width)), widens=last > 0)
     return replace(spec, seg_head=head, classes=_outputs(found, f"{_SEG_OUTPUT}.{last}.conv", spec.classes))

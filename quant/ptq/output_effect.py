@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from quant.contract import ACT_BITS
 from quant.data import Progress
 from quant.networks.model import EfficientViT
+from quant.ptq.codings import Coding
 from quant.ptq.encoding import Encoding
 from quant.ptq.graph import FloatLayer, compute
 
@@ -26,7 +26,6 @@ _BETTER = 0.85
 _DIRECTIONS, _BATCH = 4, 2
 #: Products of all pictures together, about, and the fewest pictures.
 _MACS, _FEWEST = 25e9, 16
-_LOW, _HIGH = -(1 << (ACT_BITS - 1)), (1 << (ACT_BITS - 1)) - 1
 
 
 def refined(
@@ -45,7 +44,7 @@ def refined(
     if not ordered:
         return {}
     pictures = pictures[:: max(1, len(pictures) // _affordable(layers))]
-    tried = {name: [scaled(encodings[name], part) for part in PARTS] for name in ordered}
+    tried = {name: [_coding(scaled(encodings[name], part)) for part in PARTS] for name in ordered}
     errors = {name: torch.zeros(len(PARTS), len(encodings[name].factors), dtype=torch.float64) for name in ordered}
     generator = torch.Generator().manual_seed(0)
     done = 0
@@ -61,8 +60,8 @@ def refined(
         for place, name in enumerate(ordered):
             together = torch.stack([one[place] for one in slopes]).flatten(3)
             values = tensors[name].detach()
-            for part, encoding in enumerate(tried[name]):
-                error = (_rounded(values, encoding) - values).flatten(2)
+            for part, coding in enumerate(tried[name]):
+                error = (coding.rounded(values) - values).flatten(2)
                 errors[name][part] += (together * error).sum(3).double().square().sum((0, 1))
         done += len(batch)
         if progress:
@@ -75,16 +74,14 @@ def scaled(encoding: Encoding, parts: Tensor | float) -> Encoding:
     return replace(encoding, factors=encoding.factors * parts)
 
 
+def _coding(encoding: Encoding) -> Coding:
+    return Coding(encoding.scale * encoding.factors, encoding.zeros)
+
+
 def _best(encoding: Encoding, errors: Tensor) -> Encoding:
     whole = errors[PARTS.index(1.0)]
     least, place = errors.min(0)
     return scaled(encoding, torch.where(least < _BETTER * whole, torch.tensor(PARTS, dtype=torch.float64)[place], 1.0))
-
-
-def _rounded(values: Tensor, encoding: Encoding) -> Tensor:
-    shape = (1, -1, *[1] * (values.ndim - 2))
-    steps, zeros = (encoding.scale * encoding.factors).float().reshape(shape), encoding.zeros.float().reshape(shape)
-    return ((values / steps).round().add_(zeros).clamp_(_LOW, _HIGH) - zeros) * steps
 
 
 def _affordable(layers: list[FloatLayer]) -> int:

@@ -6,12 +6,13 @@ are small weights. So a channel's step may grow beyond its range's 256th, as lon
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from quant.contract import ACT_BITS, WEIGHT_BITS, ZERO_BITS
-from quant.ptq.encoding import Encoding
+from quant.ptq.encoding import Encoding, stepped
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Statistics
 
@@ -23,8 +24,6 @@ _ZERO_MAX = (1 << (ZERO_BITS - 1)) - 1
 _REACH = _ZERO_MAX + _LOW
 #: No step is smaller than the largest one by more than this: hardswish's constants are in steps, too, and have 14 bits.
 _SPREAD = 1 << 12
-#: What a weight's error counts beside an activation's of the same size: it is the same in all pixels of a picture.
-_WEIGHT_SHARE = 1.0
 
 
 def own_ranges(statistics: Statistics, readers: Iterable[FloatLayer]) -> Encoding:
@@ -37,8 +36,7 @@ def own_ranges(statistics: Statistics, readers: Iterable[FloatLayer]) -> Encodin
     steps = _balanced(least, statistics, readers)
     # A channel that needs all codes begins at the lowest one, for hardswish's outputs crowd there; any other is centred.
     zeros = torch.where(_fills(low, high, steps), _LOW - low / steps, -(low + high) / 2 / steps)
-    scale = float(steps.log().mean().exp())
-    return Encoding(scale, steps / scale, zeros.round().clamp(-_ZERO_MAX, _ZERO_MAX), "shifting")
+    return replace(stepped(steps), zeros=zeros.round().clamp(-_ZERO_MAX, _ZERO_MAX), remedy="shifting")
 
 
 def _fills(low: Tensor, high: Tensor, steps: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ def _balanced(least: Tensor, statistics: Statistics, readers: Iterable[FloatLaye
         tops = (matrix.abs() * least).amax(1, keepdim=True)
         used = matrix != 0
         activations = activations + matrix.square().sum(0)
-        weights = weights + ((tops / _WEIGHT_MAX).square() * used).sum(0) * variance * _WEIGHT_SHARE
+        weights = weights + ((tops / _WEIGHT_MAX).square() * used).sum(0) * variance
         most = torch.minimum(most, torch.where(used, tops / matrix.abs().clamp(min=1e-30), float("inf")).amin(0))
     wanted = (weights / activations.clamp(min=1e-30)).pow(0.25)
     return torch.maximum(torch.minimum(wanted, most.clamp(max=float(least.max()))), least)

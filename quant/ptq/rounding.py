@@ -61,18 +61,13 @@ def rounded(layer: FloatLayer, source: Encoding, mean: Tensor | None, moments: M
     if moments is None:
         weight = (wanted / by_output(scales, wanted)).round().clamp(-_TOP, _TOP)
     else:
-        groups, (factors, products) = (
-            layer.op.groups,
-            (
-                per_input(source.factors, layer).expand_as(wanted).flatten(1),
-                moments.product if mean is None else moments.covariance,
-            ),
-        )
-        by_group = factors.reshape(groups, -1, factors.shape[1])[:, 0]
+        by_group = wanted.reshape(layer.op.groups, -1, wanted[0].numel())
+        factors = per_input(source.factors, layer).expand_as(wanted).reshape(by_group.shape)[:, 0]
+        products = moments.product if mean is None else moments.covariance
         weight = compensated(
-            wanted.reshape(groups, -1, factors.shape[1]),
-            scales.reshape(groups, -1),
-            products / (by_group[:, :, None] * by_group[:, None]),
+            by_group,
+            scales.reshape(len(by_group), -1),
+            products / (factors[:, :, None] * factors[:, None]),
             moments.count,
             _TOP,
         ).reshape(wanted.shape)

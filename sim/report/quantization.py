@@ -8,11 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from quant.contract import CODE_WIDTHS
 from sim.report.data import RangeRow, range_row
 from sim.report.fields import Fields, read_fields
 
 _REMEDY = "run triovit errors again"
-_CODE_BITS = (4, 10)
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _effect(fields: Fields) -> EffectRow:
 
 def _divisors(fields: Fields) -> DivisorRow:
     bits = fields.get("code_bits", int)
-    if bits not in _CODE_BITS:
-        raise fields.fail("code_bits", f"is {bits}, and must be 4 or 10")
+    if bits not in CODE_WIDTHS:
+        raise fields.fail("code_bits", f"is {bits}, and must be {' or '.join(map(str, CODE_WIDTHS))}")
     row = DivisorRow(fields.get("layer", str), bits, fields.numbers("codes"), fields.count("lowest"), fields.numbers("exponents"))
     if len(row.codes) != 1 << bits:
         raise fields.fail("codes", f"has {len(row.codes)} entries, and must have {1 << bits}")

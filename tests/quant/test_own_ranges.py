@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from quant.networks.layout import Operation
-from quant.ptq import own_ranges as module
 from quant.ptq.encoding import Encoding
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Statistics
@@ -123,7 +122,7 @@ def test_steps_have_the_least_noise() -> None:
     most = (tops / exact.abs()).amin(0)
 
     def noise(steps: Tensor) -> Tensor:
-        by_weights = variance / steps.square() * (tops / 127).square().sum() * module._WEIGHT_SHARE
+        by_weights = variance / steps.square() * (tops / 127).square().sum()
         return steps.square() * exact.square().sum(0) + by_weights
 
     inner = (found > least * 1.001) & (found < most * 0.999)
