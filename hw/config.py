@@ -110,6 +110,11 @@ class AcceleratorConfig:
         return self.t
 
     @property
+    def taps_per_row(self) -> int:
+        """Taps of each channel that a row of R-MAC's weights holds in DW mode; the last lane holds the channels' padding."""
+        return self.t - 1
+
+    @property
     def beat_bytes(self) -> int:
         """Bytes of an AXI beat: one block's weights for one cycle."""
         return self.n * self.m

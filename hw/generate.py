@@ -15,7 +15,7 @@ from quant.artifact import Artifact
 from triovit import files
 from triovit.progress import Progress, silent
 
-SCHEMA, VERSION = "triovit-hardware", 2
+SCHEMA, VERSION = "triovit-hardware", 3
 MANIFEST, VERILOG, IMAGE = "manifest.json", "triovit.v", "program.bin"
 
 #: What is known of a program's cycles, for the manifest.

@@ -21,7 +21,7 @@ from triovit.files import atomic_directory
 
 __all__ = ["FLOAT", "MANIFEST", "SCHEMA", "TENSORS", "VERSION", "Artifact", "Layer", "Post", "Residual"]
 
-SCHEMA, VERSION = "triovit-artifact", 3
+SCHEMA, VERSION = "triovit-artifact", 4
 MANIFEST, TENSORS = "manifest.json", "tensors.safetensors"
 #: The float network's tensors; optional.
 FLOAT = "float.safetensors"

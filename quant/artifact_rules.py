@@ -131,12 +131,11 @@ class LayerCheck:
                 raise self.fail(
                     f"attribute {name} is {value!r}, and must be {'true or false' if kind is bool else 'a whole number'}"
                 )
-            if isinstance(value, int) and kind is int and name != "pad" and value < 1:
+            if isinstance(value, int) and kind is int and value < 1:
                 raise self.fail(f"attribute {name} is {value}, and must be at least 1")
         for name in self.layer.attrs:
             if name not in wanted:
                 raise self.fail(f"attribute {name} is unknown to kind {self.layer.kind}")
-        self._range("attribute pad", self.layer.attrs.get("pad", 0), RANGES["pad"])
         if self.layer.attrs.get("code_bits", CODE_BITS) not in CODE_WIDTHS:
             raise self.fail(
                 f"attribute code_bits is {self.layer.attrs['code_bits']}, and must be {' or '.join(map(str, CODE_WIDTHS))}"

@@ -43,8 +43,8 @@ def _layer(op: Operation) -> Layer:
             attrs = {"groups": op.groups}
             arrays["weight"] = np.zeros((op.c_out, op.c_in // op.groups), np.int8)
         case "dw":
-            attrs = {"kernel": op.kernel, "stride": op.stride, "pad": 0}
-            arrays["weight"] = np.zeros((op.c_out, op.kernel, op.kernel), np.int8)
+            attrs = {"kernel": op.kernel, "stride": op.stride}
+            arrays |= {"weight": np.zeros((op.c_out, op.kernel, op.kernel), np.int8), "pad": np.zeros(op.c_in, np.int32)}
         case "fc":
             attrs = {"logits": op.name == "head.fc2"}
             arrays["weight"] = np.zeros((op.c_out, op.c_in), np.int8)

@@ -13,7 +13,7 @@ ATTENTION_ARRAYS = ("z_mult", "z_shift", "k_mult", "k_shift", "o_mult", "o_shift
 KINDS: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
     "conv": ({"kernel": int, "stride": int}, ("weight", "pad", *POST_ARRAYS)),
     "pw": ({"groups": int}, ("weight", *POST_ARRAYS)),
-    "dw": ({"kernel": int, "stride": int, "pad": int}, ("weight", *POST_ARRAYS)),
+    "dw": ({"kernel": int, "stride": int}, ("weight", "pad", *POST_ARRAYS)),
     "fc": ({"logits": bool}, ("weight", *POST_ARRAYS)),
     "pool": ({}, POST_ARRAYS),
     "upsample": ({"factor": int}, POST_ARRAYS),

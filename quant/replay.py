@@ -24,8 +24,7 @@ def _accumulate(layer: Layer, x: Tensor, arrays: Tensors) -> Tensor:
     if layer.kind == "conv":
         return integer.convolve(x, arrays["weight"], arrays["pad"], attrs["stride"], 1)
     if layer.kind == "dw":
-        pad = torch.full((x.shape[1],), attrs["pad"])
-        return integer.convolve(x, arrays["weight"][:, None], pad, attrs["stride"], x.shape[1])
+        return integer.convolve(x, arrays["weight"][:, None], arrays["pad"], attrs["stride"], x.shape[1])
     if layer.kind == "pw":
         return integer.convolve(x, arrays["weight"][:, :, None, None], torch.zeros(x.shape[1]), 1, attrs["groups"])
     if layer.kind == "fc":

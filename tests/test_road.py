@@ -77,7 +77,7 @@ def test_another_process_converts_to_the_same_verilog(hardware):
 def test_the_manifest_describes_everything(hardware):
     found = json.loads((hardware / MANIFEST).read_text())
     files = contents(hardware)
-    assert (found["schema"], found["version"]) == ("triovit-hardware", 2)
+    assert (found["schema"], found["version"]) == ("triovit-hardware", 3)
     assert found["files"] == {name: hashlib.sha256(files[name]).hexdigest() for name in (VERILOG, IMAGE)}
     assert found["configuration"] == TOY.to_dict()
     assert found["multipliers"] == (4 * 4 + 4 * 4) * 4
@@ -202,8 +202,8 @@ def test_no_manifest(tmp_path):
     ("{", "is no JSON; run `triovit generate` again"),
     ("[]", "is no manifest of generated hardware; give a directory that `triovit generate` wrote"),
     ('{"schema": "triovit-artifact"}', "is no manifest of generated hardware; give a directory that `triovit generate` wrote"),
-    ('{"schema": "triovit-hardware", "version": 3}', "has version 3, and this triovit reads 2; run `triovit generate` again"),
-    ('{"schema": "triovit-hardware", "version": 2}', "is damaged; run `triovit generate` again"),
+    ('{"schema": "triovit-hardware", "version": 4}', "has version 4, and this triovit reads 3; run `triovit generate` again"),
+    ('{"schema": "triovit-hardware", "version": 3}', "is damaged; run `triovit generate` again"),
 ])  # fmt: skip
 def test_a_manifest_that_is_none(copy, text, complaint):
     (copy / MANIFEST).write_text(text)

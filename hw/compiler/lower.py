@@ -243,7 +243,7 @@ def depthwise(
             f"{config.name}; use a larger one"
         )
     weight = layer.arrays["weight"].reshape(channels, -1)
-    weights = depthwise_packet(config, weight)
+    weights = depthwise_packet(config, weight, layer.arrays["pad"])
     if weights.rows > config.weight_rows:
         raise UserError(
             f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
@@ -269,7 +269,6 @@ def depthwise(
         "w_out": width,
         "step_y": config.l // width,
         "step_x": config.l % width,
-        "pad": layer.attrs["pad"] & 0xFF,
     }
     return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
 

@@ -95,14 +95,20 @@ def matrix_packet(config: AcceleratorConfig, engine: str, split: int, matrix: In
     return Packet(WEIGHTS[engine], split, np.ascontiguousarray(payload).view(np.uint8).reshape(depth, slots, -1))
 
 
-def depthwise_packet(config: AcceleratorConfig, weight: Int8Array) -> Packet:
-    """All weights of a DW layer, ``weight`` being ``[C, taps]``: a row holds ``t`` taps of a set of ``wide`` channel groups."""
+def depthwise_packet(config: AcceleratorConfig, weight: Int8Array, pad: npt.NDArray[np.int32]) -> Packet:
+    """All weights of a DW layer, ``weight`` being ``[C, taps]`` and ``pad`` ``[C]``.
+
+    A row holds ``taps_per_row`` taps of a set of ``wide`` channel groups, and in its last lane their padding.
+    """
     size, wide = config.s, config.wide
     channels, taps = weight.shape
-    sets, rows = -(-channels // (wide * size)), -(-taps // config.t)
-    block = np.zeros((sets * wide * size, rows * config.t), np.int8)
+    sets, rows = -(-channels // (wide * size)), -(-taps // config.taps_per_row)
+    block = np.zeros((sets * wide * size, rows * config.taps_per_row), np.int8)
     block[:channels, :taps] = weight
-    payload = block.reshape(sets, wide, size, rows, config.t).transpose(0, 3, 1, 4, 2)
+    lanes = np.zeros((sets * wide * size, rows, config.t), np.int8)
+    lanes[..., :-1] = block.reshape(-1, rows, config.taps_per_row)
+    lanes[:channels, :, -1] = pad[:, None]
+    payload = lanes.reshape(sets, wide, size, rows, config.t).transpose(0, 3, 1, 4, 2)
     split = (config.l // wide).bit_length() - 1
     return Packet(WEIGHTS["rmac"], split, np.ascontiguousarray(payload).view(np.uint8).reshape(sets * rows, wide, -1))
 

@@ -96,7 +96,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("w_out", 10, "columns of the output map"),
     ("step_y", 6, "L div w_out, at stride 1"),
     ("step_x", 6, "L mod w_out, at stride 1"),
-    ("pad", 24, "value outside the map: DW one int8, LOAD one for each of three channels"),
+    ("pad", 24, "LOAD: value outside the picture, one int8 for each of three channels"),
     ("v_cg", 12, "KTV: first channel group of V (src_cg is K's)"),
     ("act", Act, "second step: 0 none, 1 hardswish, 2 residual, 3 quotient; DIV: 3 gives the codes a fraction"),
     ("out_shift", 5, "second shift of post-processing"),

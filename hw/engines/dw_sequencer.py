@@ -17,7 +17,7 @@ def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
             "px": signed(PIXEL_BITS + 2),  # input pixel of lane 0
             "src_cg": GROUP_BITS,  # first channel group of the set, in the source
             "offset": ceil_log2(config.weight_rows),  # weight row, from the ring's base
-            "lane": range(max(2, config.t)),  # lane of the row that holds the tap
+            "lane": range(config.taps_per_row),  # lane of the row that holds the tap
             "first": 1,
             "last": 1,
             "outside": config.l,  # lanes that read beyond the map
@@ -91,13 +91,15 @@ class DwSequencer(wiring.Component):
         line = Signal(signed(PIXEL_BITS + 2))  # the same at the row's first segment (stride 2)
         set_index, set_cg = Signal(DESCRIPTOR["tiles"].width), Signal(GROUP_BITS)
         ky, kx, tap_px = Signal(3), Signal(3), Signal(signed(PIXEL_BITS + 2))
-        row, tap_lane = Signal(ceil_log2(config.weight_rows)), Signal(range(max(2, config.t)))
+        row, tap_lane = Signal(ceil_log2(config.weight_rows)), Signal(range(config.taps_per_row))
         radius = Signal(2)
         m.d.comb += radius.eq(task.kernel >> 1)
 
         last_kx, last_ky = kx == task.kernel - 1, ky == task.kernel - 1
         last_tap = Signal()
         m.d.comb += last_tap.eq(last_kx & last_ky)
+        row_done = Signal()
+        m.d.comb += row_done.eq(last_tap | (tap_lane == config.taps_per_row - 1))
         last_set = set_index == task.tiles - 1
         left = Signal(signed(PIXEL_BITS + 1))
         m.d.comb += left.eq(task.px_end - out_px)
@@ -165,9 +167,9 @@ class DwSequencer(wiring.Component):
             m.d.sync += [
                 kx.eq(Mux(last_kx, 0, kx + 1)),
                 tap_px.eq(Mux(last_kx, tap_px + task.w_in - (radius << 1), tap_px + 1)),
-                tap_lane.eq(Mux(last_tap | (tap_lane == config.t - 1), 0, tap_lane + 1)),
+                tap_lane.eq(Mux(row_done, 0, tap_lane + 1)),
             ]
-            with m.If(last_tap | (tap_lane == config.t - 1)):
+            with m.If(row_done):
                 m.d.sync += row.eq(row + 1)
             with m.If(last_kx):
                 m.d.sync += ky.eq(Mux(last_ky, 0, ky + 1))

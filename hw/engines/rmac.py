@@ -19,7 +19,7 @@ from hw.interfaces import result_layout, words
 from hw.memory.act_buffer import WideReadSignature
 from hw.memory.row_ring import RowRing
 from hw.units.row_sum import RowSum
-from quant.contract import ACC_BITS, ACT_BITS
+from quant.contract import ACC_BITS
 
 
 class RMacEngine(wiring.Component):
@@ -178,7 +178,6 @@ class RMacEngine(wiring.Component):
         config, blocks = self.config, []
         lanes, size = config.l, config.m
         two = task.stride == 2
-        pad = task.pad[:ACT_BITS].as_signed()
         for block in range(lanes):
             m.submodules[f"block_{block}"] = macs = MacBlock(config.t, config.s, own=True)
             m.d.comb += [
@@ -187,9 +186,11 @@ class RMacEngine(wiring.Component):
             ]
             tap = Signal(self.weights.row.shape().elem_shape.elem_shape, name=f"tap_{block}")
             with m.Switch(dw_here.lane):
-                for lane in range(config.t):
+                for lane in range(config.taps_per_row):
                     with m.Case(lane):
                         m.d.comb += tap.eq(self.weights.row[block][lane])
+            # The last lane of the row that holds the tap is the padding of the same channels.
+            pad = self.weights.row[block][config.taps_per_row]
             channel, half = block % size, block // size
             for lane in range(config.t):
                 pixel, group = (block * config.t + lane) % lanes, (block * config.t + lane) // lanes
@@ -204,7 +205,7 @@ class RMacEngine(wiring.Component):
                         ]
                     with m.Elif(is_dw):
                         m.d.comb += [
-                            macs.x[lane][s].eq(Mux(dw_here.outside[pixel], pad, Mux(two, spread, straight))),
+                            macs.x[lane][s].eq(Mux(dw_here.outside[pixel], pad[s], Mux(two, spread, straight))),
                             macs.w[lane][s].eq(tap[s]),
                         ]
                     with m.Else():

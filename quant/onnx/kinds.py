@@ -29,8 +29,9 @@ def _pw(graph: Graph, layer: Layer, steps: Steps) -> str:
 
 
 def _dw(graph: Graph, layer: Layer, steps: Steps) -> str:
+    """Each channel is read with its own ``pad`` as zero point."""
     weight = layer.arrays["weight"][:, None]
-    return _convolution(graph, layer, steps, weight, np.asarray(layer.attrs["pad"]), groups=len(weight))
+    return _convolution(graph, layer, steps, weight, layer.arrays["pad"], groups=len(weight))
 
 
 def _fc(graph: Graph, layer: Layer, steps: Steps) -> str:

@@ -83,13 +83,14 @@ class Exporter:
         bias = self._bias(sums, op.name)
         arrays = {**sums.arrays, "bias": bias, "mult": mult, "shift": shift, "three": _int32(three), "zero": _int32(zeros)}
         scale = float(step[0]) if logits else target.scale
-        return Layer(op.name, op.kind, op.inputs, op.output_shape, scale, self._attributes(layer, source, logits), post, arrays)
+        return Layer(op.name, op.kind, op.inputs, op.output_shape, scale, self._attributes(layer, logits), post, arrays)
 
-    def _attributes(self, layer: FloatLayer, source: Encoding, logits: bool) -> dict[str, int | bool]:
+    @staticmethod
+    def _attributes(layer: FloatLayer, logits: bool) -> dict[str, int | bool]:
         op = layer.op
         by_kind: dict[str, dict[str, int | bool]] = {
             "conv": {"kernel": op.kernel, "stride": op.stride},
-            "dw": {"kernel": op.kernel, "stride": op.stride, "pad": source.zero},
+            "dw": {"kernel": op.kernel, "stride": op.stride},
             "pw": {"groups": op.groups, **({"logits": True} if logits else {})},
             "upsample": {"factor": op.size_out[0] // op.size_in[0]},
             "fc": {"logits": logits},
@@ -106,7 +107,7 @@ class Exporter:
         arrays: dict[str, npt.NDArray[np.int32] | npt.NDArray[np.int8]] = {
             "weight": found.weight.reshape(shape).numpy().astype(np.int8)
         }
-        if op.kind == "conv":
+        if op.kind in ("conv", "dw"):
             arrays["pad"] = _int32(source.zeros.round())
         return _Sums(unit, found.bias / unit - zeros, arrays)
 

@@ -188,7 +188,7 @@ class _Run:
             self.stream.deliver(packet)
         taps, sets = task.get("kernel") ** 2, task.get("tiles")
         groups = task.get("dst_cg_end") - task.get("dst_cg")
-        rows = -(-taps // config.t)
+        rows = -(-taps // config.taps_per_row)
         now -= 1
         self.progress = []
         last_steps = groups - (sets - 1) * config.wide
@@ -198,7 +198,7 @@ class _Run:
             else:
                 for index in range(sets):
                     for tap in range(taps):
-                        now = max(now + 1, weights.arrived[first + index * rows + tap // config.t])
+                        now = max(now + 1, weights.arrived[first + index * rows + tap // config.taps_per_row])
                     now = max(now, params.arrived[first_param + (min((index + 1) * config.wide, groups) - 1) // config.l])
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
         weights.release(rows * sets, now + timing.ring)

@@ -161,7 +161,7 @@ class GoldenModel:
             case "pw":
                 return operators.pw(x, arrays["weight"], layer.attrs["groups"])
             case "dw":
-                return operators.dw(x, arrays["weight"], layer.attrs["pad"], layer.attrs["stride"])
+                return operators.dw(x, arrays["weight"], arrays["pad"], layer.attrs["stride"])
             case "fc":
                 return operators.fc(x, arrays["weight"])
             case "pool":

@@ -106,16 +106,17 @@ def pw(x: NDArray[np.int8], weight: NDArray[np.int8], groups: int = 1) -> Wide:
     return acc.reshape(batch, outputs, height, width)
 
 
-def dw(x: NDArray[np.int8], weight: NDArray[np.int8], pad: int, stride: int) -> Wide:
+def dw(x: NDArray[np.int8], weight: NDArray[np.int8], pad: Ints, stride: int) -> Wide:
     """Depthwise convolution, k x k, with padding k // 2 (section 4, ``dw``).
 
-    ``x`` is ``[N, C, H, W]``, ``weight`` ``[C, k, k]``. Returns ``[N, C, ceil(H / stride), ceil(W / stride)]``.
+    ``x`` is ``[N, C, H, W]``, ``weight`` ``[C, k, k]``, ``pad`` ``[C]``.
+    Returns ``[N, C, ceil(H / stride), ceil(W / stride)]``.
     Sums in int32: 27 bits suffice.
     """
     batch, channels, *extents = x.shape
     kernel = weight.shape[-1]
     height, width = (output_extent(extent, stride) for extent in extents)
-    padded = pad_map(x, kernel // 2, np.full(channels, pad))
+    padded = pad_map(x, kernel // 2, pad)
     factors = weight.astype(np.int32)[..., None, None]
     acc = np.zeros((batch, channels, height, width), np.int64)
     for block in channel_blocks(acc.shape):

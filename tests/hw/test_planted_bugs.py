@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Cat, Const, Module, Mux
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
@@ -45,7 +45,7 @@ from tests.support.tamper import Instead, constant, plus, tampered, with_field
 #: A run that works takes a few hundred cycles.
 LIMIT = 1200
 BATCHES = TOY.with_(name="batches", z_rows=4)
-true_matrix_packet, true_param_packet = lower.matrix_packet, lower.param_packet
+true_matrix_packet, true_param_packet, true_depthwise_packet = lower.matrix_packet, lower.param_packet, lower.depthwise_packet
 true_arbitrate = PostProcessor._arbitrate
 
 
@@ -195,6 +195,35 @@ def multiplier_of_another_channel(*args: Any) -> Packet:
 def shifted_parameters(*args: Any) -> Packet:
     packet = true_param_packet(*args)
     return replace(packet, payload=np.roll(packet.payload, 16, axis=2))
+
+
+def padded_with(change: Callable[[np.ndarray], Any]) -> Callable:
+    """Packets of depthwise weights with other padding, made from the true one."""
+    return lambda config, weight, pad: true_depthwise_packet(config, weight, change(pad))
+
+
+def padding_in_the_first_row(config: Any, weight: np.ndarray, pad: np.ndarray) -> Packet:
+    """Rows behind a set's first one have no padding."""
+    packet = true_depthwise_packet(config, weight, pad)
+    payload = packet.payload.copy().reshape(packet.rows, config.wide, config.t, config.s)
+    payload[np.arange(packet.rows) % -(-weight.shape[1] // (config.t - 1)) > 0, :, -1] = 0
+    return replace(packet, payload=payload.reshape(packet.payload.shape))
+
+
+def padding_from(find: Callable[[Any, int], Any]) -> Callable:
+    """R-MAC's array finds the depthwise padding of a block elsewhere in the row."""
+    true = RMacEngine._elaborate_array
+
+    def elaborate(self: RMacEngine, m: Module, is_dw: Any, *args: Any) -> Any:
+        row = self.weights.row
+        false = Signal(row.shape(), name="false_row")
+        m.d.comb += Value.cast(false).eq(Value.cast(row))
+        with m.If(is_dw):
+            for block in range(TOY.l):
+                m.d.comb += Value.cast(false[block][TOY.t - 1]).eq(Value.cast(find(row, block)))
+        return true(Instead(self, weights=Instead(self.weights, row=false)), m, is_dw, *args)
+
+    return elaborate
 
 
 def array_with(engine: type, **fields: int) -> Callable:
@@ -425,7 +454,38 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         pool,
         0,
     ),
-    "zeros around the map": ("hw.engines.rmac.RMacEngine._elaborate_array", array_with(RMacEngine, pad=0), stride, 0),
+    "zeros around the map": ("hw.compiler.lower.depthwise_packet", padded_with(np.zeros_like), stride, 0),
+    "padding of channel 0 around the map": (
+        "hw.compiler.lower.depthwise_packet",
+        padded_with(lambda pad: np.full_like(pad, pad[0])),
+        stride,
+        0,
+    ),
+    "padding of the neighbouring channel": (
+        "hw.compiler.lower.depthwise_packet",
+        padded_with(lambda pad: np.roll(pad, 1)),
+        stride,
+        0,
+    ),
+    "padding in a set's first row only": ("hw.compiler.lower.depthwise_packet", padding_in_the_first_row, stride, 0),
+    "padding from the first lane": (
+        "hw.engines.rmac.RMacEngine._elaborate_array",
+        padding_from(lambda row, block: row[block][0]),
+        stride,
+        0,
+    ),
+    "padding from the lane before": (
+        "hw.engines.rmac.RMacEngine._elaborate_array",
+        padding_from(lambda row, block: row[block][TOY.t - 2]),
+        stride,
+        0,
+    ),
+    "padding of the first block's channels": (
+        "hw.engines.rmac.RMacEngine._elaborate_array",
+        padding_from(lambda row, block: row[0][TOY.t - 1]),
+        stride,
+        0,
+    ),
     "stride with the wrong phase": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("px", plus(1))),

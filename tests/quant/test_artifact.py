@@ -199,10 +199,33 @@ AGAIN = "quantize the network again"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (changed("t", "c.pad", to=np.array([0, 127, -128, 128], np.int32)), "pad[3] is 128, and must be -128..127"),
+        (changed("t", "c.pad", to=full(0, 1)), "array pad has shape [1], and must have [4]"),
+        (changed("t", "c.pad", to=np.zeros(4, np.int8)), "array pad is int8, and must be int32"),
+        (lambda _, tensors: tensors.pop("c.pad"), "array pad is missing"),
+        (changed("m", "layers", 2, "pad", to=0), "attribute pad is unknown to kind dw"),
+    ],
+)
+def test_padding_of_every_channel(tmp_path: Path, change: object, message: str) -> None:
+    artifact = tiny()
+    arrays = {"weight": np.ones((4, 3, 3), np.int8), "pad": np.array([5, 127, -128, 0], np.int32), **post_arrays(4)}
+    artifact.layers.append(Layer("c", "dw", ("b",), (4, 2, 2), 0.5, {"kernel": 3, "stride": 1}, Post(), arrays))
+    artifact.output = "c"
+    artifact.save(tmp_path / "art")
+    assert Artifact.load(tmp_path / "art").layer("c").arrays["pad"].tolist() == [5, 127, -128, 0]
+    rewrite(tmp_path / "art", change)
+    with pytest.raises(UserError) as caught:
+        Artifact.load(tmp_path / "art")
+    assert str(caught.value) == f"{tmp_path / 'art' / MANIFEST}: layer c: {message}; {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         (changed("m", "schema", to="other"), "is no triovit-artifact; give the directory that quantizing wrote"),
-        (changed("m", "version", to=4), f"version 4 is newer than this program reads (3); update triovit, or {AGAIN}"),
-        (changed("m", "version", to="1"), f"version is '1', and must be 3; {AGAIN}"),
-        (changed("m", "version", to=2), f"version is 2, and must be 3; {AGAIN}"),
+        (changed("m", "version", to=5), f"version 5 is newer than this program reads (4); update triovit, or {AGAIN}"),
+        (changed("m", "version", to="1"), f"version is '1', and must be 4; {AGAIN}"),
+        (changed("m", "version", to=3), f"version is 3, and must be 4; {AGAIN}"),
         (changed("m", "layers", to={}), f"field layers is missing or of the wrong type; {AGAIN}"),
         (changed("m", "output", to="c"), f"output 'c' is no layer; {AGAIN}"),
         (changed("m", "input", to={"tensor": "image"}), f"field input must have a tensor name and a shape [C, H, W]; {AGAIN}"),

@@ -8,6 +8,9 @@ import pytest
 from quant.artifact import Artifact
 from quant.data import Digits
 from quant.replay import predict, replay, score
+from sim.golden.model import GoldenModel
+from tests.sim.golden.networks import pictures as small_pictures
+from tests.sim.golden.networks import small_network
 from triovit.errors import UserError
 
 
@@ -66,6 +69,18 @@ def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int
                 t = clip(shift(numerator * a["o_mult"][g], a["o_shift"][g] + (code if code_bits == 4 else code >> 6)), 16)
                 wanted = t if code_bits == 4 else shift(t * round(2**19 / (129 + 2 * (code & 63))), 17)
                 assert outputs["S2.1.MLA.att"].reshape(-1, dim, 16)[g, j, p] == clip(wanted, 8)
+
+
+@pytest.mark.parametrize(("code_bits", "z_bits"), [(4, 8), (10, 15)])
+def test_random_integers_are_computed_as_by_the_golden_model(code_bits: int, z_bits: int) -> None:
+    network = small_network(3, code_bits, z_bits)
+    batch = small_pictures()
+    expected = GoldenModel(network).run(batch).tensors
+    for index, picture in enumerate(batch):
+        found = replay(network, picture)
+        assert found.keys() == expected.keys()
+        for name, tensor in found.items():
+            assert np.array_equal(tensor, expected[name][index]), name
 
 
 def test_batches_change_nothing(artifact: Artifact, pictures: Digits) -> None:

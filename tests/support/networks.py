@@ -77,8 +77,12 @@ class NetworkBuilder:
 
     def dw(self, name: str, source: str, kernel: int = 3, stride: int = 1, act: str = "hardswish") -> str:
         c, h, w = self.shapes[source]
-        arrays = {"weight": self._weights(c, kernel, kernel), **self._post_arrays(c, kernel * kernel, act)}
-        attrs = {"kernel": kernel, "stride": stride, "pad": int(self.rng.integers(-128, 128))}
+        arrays = {
+            "weight": self._weights(c, kernel, kernel),
+            "pad": self.rng.integers(-128, 128, c).astype(np.int32),
+            **self._post_arrays(c, kernel * kernel, act),
+        }
+        attrs = {"kernel": kernel, "stride": stride}
         return self._add(
             name,
             "dw",

@@ -69,28 +69,39 @@ def test_parameter_beats(config, beats):
     assert packet.beats(config) == 1 + config.l * beats
 
 
-def test_depthwise_rows_hold_taps_by_lane_and_groups_by_slot():
+def test_depthwise_rows_hold_taps_and_padding_by_lane_and_groups_by_slot():
     weight = (10 * np.arange(5)[:, None] + np.arange(9)).astype(np.int8)  # channel c, tap t: 10 c + t
-    packet = depthwise_packet(TOY, weight)
+    packet = depthwise_packet(TOY, weight, np.array([-1, 127, -128, 5, -7], np.int32))
     assert (packet.kind, packet.split, packet.rows) == (WEIGHTS["rmac"], 0, 3)
-    assert signed(packet.payload[0, 0]) == [0, 10, 20, 30, 1, 11, 21, 31, 2, 12, 22, 32, 3, 13, 23, 33]
-    assert signed(packet.payload[1, 1]) == [44, 0, 0, 0, 45, 0, 0, 0, 46, 0, 0, 0, 47, 0, 0, 0]
-    assert signed(packet.payload[2, 0]) == [8, 18, 28, 38, *[0] * 12]
+    assert signed(packet.payload[0, 0]) == [0, 10, 20, 30, 1, 11, 21, 31, 2, 12, 22, 32, -1, 127, -128, 5]
+    assert signed(packet.payload[1, 1]) == [43, 0, 0, 0, 44, 0, 0, 0, 45, 0, 0, 0, -7, 0, 0, 0]
+    assert signed(packet.payload[2, 0]) == [6, 16, 26, 36, 7, 17, 27, 37, 8, 18, 28, 38, -1, 127, -128, 5]
     assert not packet.payload[:, 2:].any()
 
 
+def test_a_depthwise_row_that_is_not_full_has_its_padding_in_the_last_lane():
+    packet = depthwise_packet(TOY, np.arange(1, 26, dtype=np.int8)[None], np.array([99], np.int32))
+    assert packet.rows == 9
+    assert [signed(row[0])[::4] for row in packet.payload[[0, 1, 8]]] == [[1, 2, 3, 99], [4, 5, 6, 99], [25, 0, 0, 99]]
+
+
+@pytest.mark.parametrize(("taps", "rows"), [(9, 2), (25, 4)])
+def test_eight_lanes_hold_seven_taps(taps, rows):
+    assert depthwise_packet(ZCU102, np.ones((64, taps), np.int8), np.zeros(64, np.int32)).rows == rows
+
+
 def test_depthwise_sets_follow_each_other():
-    weight = np.zeros((17, 9), np.int8)
-    weight[16, 4] = 99
-    packet = depthwise_packet(TOY, weight)
+    weight, pad = np.zeros((17, 9), np.int8), np.zeros(17, np.int32)
+    weight[16, 4], pad[16] = 99, -99
+    packet = depthwise_packet(TOY, weight, pad)
     assert packet.rows == 6
-    assert np.argwhere(packet.payload).tolist() == [[4, 0, 0]]
+    assert np.argwhere(packet.payload).tolist() == [[3, 0, 12], [4, 0, 4], [4, 0, 12], [5, 0, 12]]
 
 
 def test_depthwise_slots_are_shared_by_the_blocks_of_a_group():
     # Eight blocks, four channel groups at a time: two blocks a slot.
-    packet = depthwise_packet(LONG, np.ones((16, 25), np.int8))
-    assert packet.split == 1 and packet.payload.shape == (7, 4, 16)
+    packet = depthwise_packet(LONG, np.ones((16, 25), np.int8), np.ones(16, np.int32))
+    assert packet.split == 1 and packet.payload.shape == (9, 4, 16)
 
 
 def test_gamma_in_two_lanes():

@@ -185,7 +185,7 @@ def test_extreme_pictures_and_weights_saturate(value):
         layer.arrays["zero"][:] = 0
         if "pad" in layer.arrays:
             layer.arrays["pad"][:] = value - 128
-    net.layers[3].attrs["pad"] = -128
+    net.layers[3].arrays["pad"][:] = np.resize([-128, 127, 127], 12)
     _, run = check(net, TOY, picture=np.full(net.input_shape, value, np.uint8))
     values = {value for record in run.writes for word in record["words"].values() for value in word}
     assert {-128, 127} <= values
@@ -228,6 +228,13 @@ def test_rings_that_hold_little_are_filled_again_and_again():
 def test_other_sizes_of_the_array(config, z_bits):
     net = with_attention(NetworkBuilder(19, 4, 6), 16, 8, kernel=3, z_bits=z_bits)
     check(net, config)
+
+
+def test_depthwise_convolutions_of_the_wide_array():
+    """Seven taps a row, the padding in lane seven; the last set is not full."""
+    net = NetworkBuilder(21, 6, 8)
+    net.dw("dw5", net.dw("dw3", net.stem(70), act="none"), kernel=5, stride=2)
+    check(net, EIGHT)
 
 
 @pytest.mark.full

@@ -77,6 +77,14 @@ def test_every_tensor_of_the_contract_has_one_scale_and_one_zero_point(network, 
         assert scale == np.float32(layer.output_scale)
 
 
+def test_what_surrounds_a_map_is_the_zero_point_of_its_channel(network, model):
+    nodes, found = {node.name: node for node in model.graph.node}, constants(model)
+    for name, offset in (("stem", 128), ("dw", 0), ("down", 0)):
+        node = nodes[nodes[f"{name}.acc"].input[0]]
+        assert (node.op_type, node.attribute[0].name, node.attribute[0].i) == ("DequantizeLinear", "axis", 1)
+        assert (found[node.input[2]].astype(int) - offset).tolist() == network.layer(name).arrays["pad"].tolist()
+
+
 def test_any_number_of_pictures(model):
     session = onnxruntime.InferenceSession(to_bytes(model), providers=["CPUExecutionProvider"])
     batch = pictures(3)

@@ -50,12 +50,12 @@ def small_network(seed=0, code_bits=4, z_bits=8):
     layers = [
         _layer("stem", "conv", ("image",), (c, 5, 4), {"kernel": 3, "stride": 2}, swish,
                {"weight": weights(rng, c, 3, 3, 3), "pad": int8(rng, 3).astype(np.int32), **post(c, 30000)}),
-        _layer("dw", "dw", ("stem",), (c, 5, 4), {"kernel": 3, "stride": 1, "pad": -37}, swish,
-               {"weight": weights(rng, c, 3, 3), **post(c, 12000)}),
+        _layer("dw", "dw", ("stem",), (c, 5, 4), {"kernel": 3, "stride": 1}, swish,
+               {"weight": weights(rng, c, 3, 3), "pad": int8(rng, c).astype(np.int32), **post(c, 12000)}),
         _layer("pw", "pw", ("dw",), (c, 5, 4), {"groups": 1}, Post("none", 3, Residual("stem", -11)),
                {"weight": weights(rng, c, c), **post(c, 12000, 160), "three": rng.integers(1, 16, c).astype(np.int32)}),
-        _layer("down", "dw", ("pw",), (c, 3, 2), {"kernel": 5, "stride": 2, "pad": 9}, plain_post,
-               {"weight": weights(rng, c, 5, 5), **post(c, 20000, 160)}),
+        _layer("down", "dw", ("pw",), (c, 3, 2), {"kernel": 5, "stride": 2}, plain_post,
+               {"weight": weights(rng, c, 5, 5), "pad": int8(rng, c).astype(np.int32), **post(c, 20000, 160)}),
         _layer("qkv", "pw", ("down",), (24, 3, 2), {"groups": 1}, plain_post,
                {"weight": weights(rng, 24, c), **{**post(24, 8000, 160), "zero": np.zeros(24, np.int32)}}),
         _layer("agg", "pw", ("slice",), (12, 3, 2), {"groups": 3}, plain_post,
@@ -94,7 +94,7 @@ def plain_layer(layer, tensors):
         return dict(zip((f"{name}.z", f"{name}.ksum", f"{name}.code", name), parts, strict=True))
     acc = {
         "conv": lambda: plain.conv(x, arrays["weight"], arrays["pad"], attrs["stride"]),
-        "dw": lambda: plain.dw(x, arrays["weight"], attrs["pad"], attrs["stride"]),
+        "dw": lambda: plain.dw(x, arrays["weight"], arrays["pad"], attrs["stride"]),
         "pw": lambda: plain.pw(x, arrays["weight"], attrs["groups"]),
         "fc": lambda: plain.fc(x, arrays["weight"]),
         "pool": lambda: plain.pool(x),

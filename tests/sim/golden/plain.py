@@ -47,7 +47,7 @@ def conv(x, weight, pad, stride):
 
 
 def dw(x, weight, pad, stride):
-    return np.concatenate([conv(x[c : c + 1], weight[c : c + 1, None], [pad], stride) for c in range(len(x))])
+    return np.concatenate([conv(x[c : c + 1], weight[c : c + 1, None], pad[c : c + 1], stride) for c in range(len(x))])
 
 
 def pw(x, weight, groups):

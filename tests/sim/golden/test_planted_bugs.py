@@ -46,7 +46,8 @@ def all_equal():
 
 
 RS, SAT, CODE, PAD, TAP = arithmetic.rs, arithmetic.sat, arithmetic.log2_code, operators.pad_map, operators.tap
-GATE, SPLIT, PW, CONV, POST = arithmetic.hardswish_gate, attention.split_heads, operators.pw, operators.conv, model.post_process
+GATE, SPLIT, PW, CONV, DW = arithmetic.hardswish_gate, attention.split_heads, operators.pw, operators.conv, operators.dw
+POST = model.post_process
 QUOTIENT, SUMS = arithmetic.quotient, attention._sums
 
 
@@ -60,6 +61,11 @@ def symmetric_sat(v, bits):
 
 def stride_phase(padded, ky, kx, stride, height, width):
     return TAP(np.roll(padded, 1 - stride, axis=-1), ky, kx, stride, height, width)
+
+
+def depthwise_with(change):
+    """Depthwise convolutions with other padding, made from the true one."""
+    return lambda x, weight, pad, stride: DW(x, weight, change(pad), stride)
 
 
 def leading_one_only(divisor, div_min, code_bits):
@@ -131,6 +137,9 @@ BUGS = {
     "saturation to -127": (arithmetic, "sat", symmetric_sat),
     "padding with zero": (operators, "pad_map", lambda x, margin, pad: PAD(x, margin, pad * 0)),
     "padding with the first channel's value": (operators, "pad_map", lambda x, margin, pad: PAD(x, margin, pad * 0 + pad[0])),
+    "depthwise padding with zero": (operators, "dw", depthwise_with(lambda pad: pad * 0)),
+    "depthwise padding with the first channel's value": (operators, "dw", depthwise_with(lambda pad: pad * 0 + pad[0])),
+    "depthwise padding of another channel": (operators, "dw", depthwise_with(lambda pad: np.roll(pad, 1))),
     "channels swapped in a group": (operators, "pw", lambda x, w, groups=1: PW(x, w[:, ::-1], groups)),
     "groups swapped": (operators, "pw", lambda x, w, groups=1: PW(x[:, ::-1] if groups > 1 else x, w, groups)),
     "kernel flipped": (operators, "conv", lambda x, w, pad, stride: CONV(x, w[..., ::-1, ::-1], pad, stride)),
