@@ -15,13 +15,13 @@ from quant.networks.model import EfficientViT
 from quant.networks.spec import NetworkSpec
 from quant.ptq.attention import attention_arrays
 from quant.ptq.encoding import Encoding, plain, scaled, shifted, stepped
-from quant.ptq.equalize import attention_steps, equalized
+from quant.ptq.equalize import attention_outputs, attention_steps
 from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
-from quant.ptq.output_effect import refined
-from quant.ptq.own_ranges import own_ranges
+from quant.ptq.output_effect import narrowed
+from quant.ptq.own_ranges import Range, free_ranges, own_ranges
 from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
 from quant.reconstruct.run import reconstruct
 from triovit.errors import UserError
@@ -76,9 +76,10 @@ def quantize(
     finally:
         network.train(was_training)
     _require_finite(seen)
-    encodings = _encode(spec, layers, seen, options)
+    ranges = free_ranges([layer.op for layer in layers], seen) if options.equalization else {}
     if options.output_effect:
-        encodings |= refined(network, layers, pictures, encodings, _convolved(layers, encodings), progress)
+        ranges |= narrowed(network, layers, pictures, ranges, progress)
+    encodings = _encode(spec, layers, seen, ranges, options)
     attention: dict[str, Any] = {}
 
     def export(exporter: Exporter, layer: FloatLayer) -> Layer:
@@ -133,8 +134,10 @@ def _require_finite(seen: Observations) -> None:
             )
 
 
-def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, options: Options) -> dict[str, Encoding]:
-    """Choose every tensor's encoding; the picture's is given."""
+def _encode(
+    spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, ranges: dict[str, Range], options: Options
+) -> dict[str, Encoding]:
+    """Choose every tensor's encoding; the picture's is given, and the ``ranges`` of those whose channels have one each."""
     ops = [layer.op for layer in layers]
     divided = migrated_tensors(ops) if options.migration else set()
     moved = shifted_tensors(ops) if options.shifting else set()
@@ -142,14 +145,16 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
     symmetric = {name for op in ops if op.kind == "attention" for name in (op.name, *op.inputs)}
     symmetric |= {op.name for op in ops if op.kind == "dw" and not op.hardswish}
     steps = attention_steps(ops, seen, options.z_bits) if options.equalization else {}
-    factors = equalized(ops, seen, steps) if options.equalization else {}
+    factors = attention_outputs(ops, seen, steps) if options.equalization else {}
     encodings = {"image": image_encoding(spec)}
     for op in ops:
         statistics = seen.statistics[op.name]
         if op.name in steps:
             encodings[op.name] = stepped(steps[op.name])
-        elif op.name in moved and options.equalization:
-            encodings[op.name] = own_ranges(statistics, [layer for layer in layers if op.name in layer.op.inputs])
+        elif op.name in ranges:
+            readers = [layer for layer in layers if op.name in layer.op.inputs]
+            remedy = "shifting" if op.name in moved else "equalization"
+            encodings[op.name] = own_ranges(ranges[op.name], statistics, readers, remedy)
         elif op.name in moved:
             encodings[op.name] = shifted(statistics, shifts(statistics), options)
         elif op.name in factors:
@@ -159,16 +164,6 @@ def _encode(spec: NetworkSpec, layers: list[FloatLayer], seen: Observations, opt
         else:
             encodings[op.name] = plain(statistics, options, symmetric=op.name in symmetric)
     return encodings
-
-
-def _convolved(layers: list[FloatLayer], encodings: dict[str, Encoding]) -> set[str]:
-    """The tensors with factors that depthwise convolutions read, but not attention, whose channels' steps depend on one another.
-
-    Their channels share a zero point, so that some have to do with few codes; and no weights lose by a channel's step.
-    """
-    tied = {name for layer in layers if layer.op.kind == "attention" for name in layer.op.inputs}
-    read = {name for layer in layers if layer.op.kind == "dw" for name in layer.op.inputs} - tied
-    return {name for name in read if encodings[name].remedy != "none"}
 
 
 def _attention(
@@ -202,7 +197,7 @@ def _remedies(layers: list[FloatLayer], seen: Observations, encodings: dict[str,
 
 def _ranges(remedy: str, statistics: Statistics, encoding: Encoding) -> dict[str, Any]:
     """``remedy`` is the one that the tensor's place is for; ``encoding`` says what was done: equalization may do its work."""
-    centred = encoding.remedy == "shifting"
+    centred = bool((encoding.zeros != encoding.zeros[0]).any())
     moved = -encoding.scale * encoding.factors * encoding.zeros if centred else torch.zeros_like(encoding.zeros)
     low, high = ((values - moved) / encoding.factors for values in (statistics.low, statistics.high))
     return {

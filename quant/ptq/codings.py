@@ -4,6 +4,7 @@ The manifest keeps each tensor's scale and, in ``calibration.factors``, its chan
 the integer arrays, so that weights are seen as they act, however they were chosen.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,21 +79,24 @@ def codings(artifact: Artifact, spec: NetworkSpec, file: str = "artifact") -> di
     return found
 
 
-def real_weights(floats: FloatLayer, layer: Layer, source: Coding, target: Coding) -> FloatLayer:
+def real_weights(floats: FloatLayer, layer: Layer, known: Mapping[str, Coding]) -> FloatLayer:
     """A layer of the float network with the weights and biases that the integer layer has, as real numbers (float32).
 
-    ``source`` and ``target`` are its input's and its output's. Pooling, upsampling and attention have no weights.
+    ``known`` are the tensors' codings. Pooling, upsampling and attention have no weights.
     """
-    units = torch.ldexp(_array(layer, "mult").double(), -_array(layer, "shift")) * _first_steps(layer, target)
+    source, steps = known[layer.inputs[0]], _first_steps(layer, known[layer.name])
+    units = torch.ldexp(_array(layer, "mult").double(), -_array(layer, "shift")) * steps
     bias = _array(layer, "bias").double()
     if layer.kind == "layernorm":
         gamma = _array(layer, "gamma").double() * units * (1 << _NORM_BITS)
         return FloatLayer(floats.op, gamma.float(), (bias * units).float())
     integers = _array(layer, "weight").double().reshape(floats.weight.shape)
-    # The input's zero points were folded into the bias.
-    folded = (integers * per_input(source.zeros, floats)).flatten(1).sum(1)
+    # Zero points were folded into the bias: the input's, and the residual's where the second step does not take them off.
+    real = (bias + (integers * per_input(source.zeros, floats)).flatten(1).sum(1)) * units
+    if layer.post and (residual := layer.post.residual):
+        real = real + _array(layer, "three") * (known[residual.tensor].zeros - residual.zero) * steps
     weight = integers * by_output(units, integers) / per_input(source.steps, floats)
-    return FloatLayer(floats.op, weight.float(), ((bias + folded) * units).float())
+    return FloatLayer(floats.op, weight.float(), real.float())
 
 
 def _first_steps(layer: Layer, target: Coding) -> Tensor:

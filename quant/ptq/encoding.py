@@ -27,8 +27,8 @@ class Encoding:
 
     @property
     def zero(self) -> int:
-        """The zero point of a tensor whose channels share one."""
-        return int(self.zeros[0])
+        """The zero point that channels share, or (int8) the one in the midst of theirs."""
+        return max(-128, min(127, int(self.zeros.median())))
 
 
 def find_range(

@@ -79,6 +79,10 @@ class Exporter:
             self._align(layer)
         target = self.encodings[op.name]
         post, step, three, zeros = self._steps(layer, target, logits)
+        if post.residual:
+            # The second step takes off one zero point for all channels; the bias has what is left of each one's.
+            left = self.encodings[op.residual].zeros - post.residual.zero
+            sums.bias = sums.bias - three * left * step / sums.unit
         mult, shift = fixed_point((sums.unit / step).numpy(), op.name)
         bias = self._bias(sums, op.name)
         arrays = {**sums.arrays, "bias": bias, "mult": mult, "shift": shift, "three": _int32(three), "zero": _int32(zeros)}
@@ -185,8 +189,9 @@ class Exporter:
 
     def _residual_shift(self, op: Operation, target: Encoding) -> int:
         """The largest second shift with which the residual's factors and the branch fit."""
-        ratio = float(self._ratio(op, target).max())
-        branch = float((self.seen.statistics[op.name].branch.double() / (target.scale * target.factors)).max()) * _HEADROOM
+        ratios, source = self._ratio(op, target), self.encodings[op.residual]
+        branches = self.seen.statistics[op.name].branch.double() / (target.scale * target.factors) * _HEADROOM
+        ratio, branch = float(ratios.max()), float((branches + ratios * (source.zeros - source.zero).abs()).max())
         out_shift = min(
             int(np.floor(np.log2(_THREE_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX
         )

@@ -56,7 +56,7 @@ class FakeNetwork:
         self.codings: dict[str, Coding] = codings(artifact, self.spec, file)
         #: Layers that have weights, with those of the integer network, by name.
         self.quantized: dict[str, FloatLayer] = {
-            name: real_weights(layer, artifact.layer(name), self.codings[layer.op.inputs[0]], self.codings[name])
+            name: real_weights(layer, artifact.layer(name), self.codings)
             for layer in self.layers
             if layer.weight.numel() and (name := layer.op.name)
         }

@@ -2,12 +2,11 @@
 
 An error ``e`` of a tensor changes the output by its Jacobian's ``J e``, as long as it is small. The mean square of that is
 estimated with random directions ``r`` of the output: ``(r J) e``, where ``r J`` is one backward pass for all tensors at once. So
-what every channel's step does to the output is known without running the network again, saturation and errors that neighbouring
+what every channel's range does to the output is known without running the network again, saturation and errors that neighbouring
 pixels share included: a channel whose largest values matter little can do with half of its range, and round half as much.
 """
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,73 +14,63 @@ from torch import Tensor
 from quant.data import Progress
 from quant.networks.model import EfficientViT
 from quant.ptq.codings import Coding
-from quant.ptq.encoding import Encoding
 from quant.ptq.graph import FloatLayer, compute
+from quant.ptq.own_ranges import Range
 
 #: Parts of a channel's range that are tried.
-PARTS = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25)
+PARTS = (0.4, 0.5, 0.65, 0.8, 1.0)
 #: A part counts as better than the whole only where the error falls below this share: estimates are not exact.
 _BETTER = 0.85
-#: Random directions of each picture's output, and pictures at once.
-_DIRECTIONS, _BATCH = 4, 2
+#: Random directions of each picture's output.
+_DIRECTIONS = 4
 #: Products of all pictures together, about, and the fewest pictures.
 _MACS, _FEWEST = 25e9, 16
 
 
-def refined(
+def narrowed(
     network: EfficientViT,
     layers: list[FloatLayer],
     pictures: Tensor,
-    encodings: dict[str, Encoding],
-    names: Collection[str],
+    ranges: Mapping[str, Range],
     progress: Progress | None = None,
-) -> dict[str, Encoding]:
-    """Return the encodings of the tensors ``names``, each channel with the part of its range that serves the output best.
+) -> dict[str, Range]:
+    """Return the tensors' ranges, of each channel the part that serves the output best.
 
     ``pictures`` are uint8 ``[N, 3, H, W]``, of which some are used, evenly taken.
     """
-    ordered = [layer.op.name for layer in layers if layer.op.name in names]
-    if not ordered:
+    names = [layer.op.name for layer in layers if layer.op.name in ranges]
+    if not names:
         return {}
     pictures = pictures[:: max(1, len(pictures) // _affordable(layers))]
-    tried = {name: [_coding(scaled(encodings[name], part)) for part in PARTS] for name in ordered}
-    errors = {name: torch.zeros(len(PARTS), len(encodings[name].factors), dtype=torch.float64) for name in ordered}
+    tried = {name: [_coding(ranges[name].part(share)) for share in PARTS] for name in names}
+    errors = {name: torch.zeros(len(PARTS), len(ranges[name].low), dtype=torch.float64) for name in names}
     generator = torch.Generator().manual_seed(0)
-    done = 0
-    for batch in pictures.split(_BATCH):
-        tensors = {"image": network.normalise(batch).requires_grad_()}
+    for done, picture in enumerate(pictures.split(1), start=1):
+        tensors = {"image": network.normalise(picture).requires_grad_()}
         for layer in layers:
             tensors[layer.op.name], _ = compute(network, layer, tensors)
         output = tensors[layers[-1].op.name]
-        slopes: list[tuple[Tensor, ...]] = []
-        for last in reversed(range(_DIRECTIONS)):
-            direction = torch.randn(output.shape, generator=generator)
-            slopes.append(torch.autograd.grad(output, [tensors[name] for name in ordered], direction, retain_graph=last > 0))
-        for place, name in enumerate(ordered):
-            together = torch.stack([one[place] for one in slopes]).flatten(3)
+        directions = [torch.randn(output.shape, generator=generator) for _ in range(_DIRECTIONS)]
+        slopes = [torch.autograd.grad(output, [tensors[name] for name in names], one, retain_graph=True) for one in directions]
+        for place, name in enumerate(names):
             values = tensors[name].detach()
-            for part, coding in enumerate(tried[name]):
-                error = (coding.rounded(values) - values).flatten(2)
-                errors[name][part] += (together * error).sum(3).double().square().sum((0, 1))
-        done += len(batch)
+            off = torch.stack([(coding.rounded(values) - values).reshape(values.shape[1], -1) for coding in tried[name]], 1)
+            toward = torch.stack([one[place].reshape(values.shape[1], -1) for one in slopes], 2)
+            errors[name] += (off @ toward).double().square().sum(2).T
         if progress:
             progress("weighing ranges", done, len(pictures))
-    return {name: _best(encodings[name], errors[name]) for name in ordered}
+    return {name: _best(ranges[name], errors[name]) for name in names}
 
 
-def scaled(encoding: Encoding, parts: Tensor | float) -> Encoding:
-    """``encoding`` with the steps times ``parts`` (one, or one a channel), the zero points as they were."""
-    return replace(encoding, factors=encoding.factors * parts)
+def _coding(found: Range) -> Coding:
+    steps = found.steps()
+    return Coding(steps, found.zeros(steps))
 
 
-def _coding(encoding: Encoding) -> Coding:
-    return Coding(encoding.scale * encoding.factors, encoding.zeros)
-
-
-def _best(encoding: Encoding, errors: Tensor) -> Encoding:
+def _best(found: Range, errors: Tensor) -> Range:
     whole = errors[PARTS.index(1.0)]
     least, place = errors.min(0)
-    return scaled(encoding, torch.where(least < _BETTER * whole, torch.tensor(PARTS, dtype=torch.float64)[place], 1.0))
+    return found.part(torch.where(least < _BETTER * whole, torch.tensor(PARTS, dtype=torch.float64)[place], 1.0))
 
 
 def _affordable(layers: list[FloatLayer]) -> int:

@@ -23,11 +23,12 @@ from quant.reconstruct.blocks import Block
 from quant.upsampling import COEFFICIENT_BITS, matrix
 
 _LOW, _HIGH = -(1 << (ACT_BITS - 1)), (1 << (ACT_BITS - 1)) - 1
-_ZEROS = -(1 << (ZERO_BITS - 1)), (1 << (ZERO_BITS - 1)) - 1
 #: A learned step stays within this factor of the first one, either way.
 _FARTHEST = 4.0
 #: Limits to which AdaRound's sigmoid is stretched before it is cut off at 0 and 1.
 _STRETCH_LOW, _STRETCH_HIGH = -0.1, 1.1
+#: How far, in steps, weights begin at most from the integers that they were rounded to without learning.
+_AWAY = 0.1
 
 
 def through(value: Tensor, gradient: Tensor) -> Tensor:
@@ -47,41 +48,52 @@ def _channels(values: Tensor, like: Tensor) -> Tensor:
 class Step(nn.Module):
     """Rounds a tensor as its encoding says, with steps that can be learned, each channel's or (``common``) one for all.
 
-    Zero points stay where they are, but those of a shifted tensor follow the steps, so that the range keeps its lower end.
+    Zero points stay where they are, but channels' own ones follow the steps, so that the range keeps its middle, or its lower
+    end where values ``crowd`` there.
     """
 
-    def __init__(self, encoding: Encoding, *, common: bool):
+    def __init__(self, encoding: Encoding, *, common: bool, crowd: bool):
         super().__init__()
         self.encoding, self.common = encoding, common
         self.gain = nn.Parameter(torch.zeros(1 if common else len(encoding.factors)))
         self.limits = -log(_FARTHEST), log(_FARTHEST)
         self.register_buffer("steps", (encoding.factors * encoding.scale).float())
         self.register_buffer("zeros", encoding.zeros.float())
-
-    @property
-    def _follows(self) -> bool:
-        return self.encoding.remedy == "shifting"
+        self._follows = bool((encoding.zeros != encoding.zeros[0]).any())
+        # Zero points that are codes stay codes: DWConvs pad with them.
+        coded = bool((encoding.zeros >= _LOW).all() and (encoding.zeros <= _HIGH).all())
+        most = 1 << (ACT_BITS if coded else ZERO_BITS) - 1
+        self._reach = -most, most - 1
+        self._kept = _LOW if crowd else (_LOW + _HIGH) / 2
 
     def forward(self, real: Tensor) -> Tensor:
         """Round real values ``[N, C, ...]``."""
         gain = self.gain.clamp(*self.limits).exp()
         steps, zeros = _channels(self.steps * gain, real), self.zeros
-        zeros = _channels(round_half_up(self._moved(zeros, gain)).clamp(*_ZEROS) if self._follows else zeros, real)
+        zeros = _channels(round_half_up(self._moved(zeros, gain)).clamp(*self._reach) if self._follows else zeros, real)
         codes = (round_half_up(real / steps) + zeros).clamp(_LOW, _HIGH)
         return steps * (codes - zeros)
 
-    @staticmethod
-    def _moved(zeros: Tensor, gain: Tensor) -> Tensor:
-        """The zero points with which the lower end of the range stays: hardswish's outputs are many there, and few above."""
-        return (zeros - _LOW) / gain + _LOW
+    def _moved(self, zeros: Tensor, gain: Tensor) -> Tensor:
+        """The zero points with which one code's value stays as it is."""
+        return (zeros - self._kept) / gain + self._kept
 
     def learned(self, first: Encoding) -> Encoding:
         """``first``, which may differ in its factors, with the learned steps."""
         gain = self.gain.detach().cpu().double().clamp(*self.limits).exp()
-        zeros = (self._moved(first.zeros, gain) + 0.5).floor().clamp(*_ZEROS) if self._follows else first.zeros
+        zeros = (self._moved(first.zeros, gain) + 0.5).floor().clamp(*self._reach) if self._follows else first.zeros
         if self.common:
             return replace(first, scale=first.scale * float(gain), zeros=zeros)
         return replace(first, factors=first.factors * gain, zeros=zeros)
+
+
+def _between(exact: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower one of ``first`` and its neighbour on the side of the ``exact`` weights, and how far up from there they begin.
+
+    The first integers may make up for one another's errors: weights begin near them, not at the exact ones.
+    """
+    above, away = exact >= first, (exact - first).abs().clamp(max=_AWAY)
+    return torch.where(above, first, first - 1), torch.where(above, away, 1 - away)
 
 
 class Weights(nn.Module):
@@ -94,19 +106,18 @@ class Weights(nn.Module):
         """
         super().__init__()
         self.rounded, self.moved_before = rounded, moved
-        exact = (wanted / self._spread(rounded.scales)).clamp(-127, 127)
-        share = (exact - exact.floor()).float()
-        self.up = nn.Parameter(torch.logit((share - _STRETCH_LOW) / (_STRETCH_HIGH - _STRETCH_LOW)))
+        below, share = _between((wanted / self._spread(rounded.scales)).clamp(-127, 127), rounded.weight)
+        self.up = nn.Parameter(torch.logit((share.float() - _STRETCH_LOW) / (_STRETCH_HIGH - _STRETCH_LOW)))
         self.moved = nn.Parameter(torch.zeros(len(rounded.bias)))
-        self.register_buffer("floor", exact.floor().float())
-        self.register_buffer("nearest", rounded.weight.float())
+        self.register_buffer("below", below.float())
+        self.register_buffer("first", rounded.weight.float())
         self.register_buffer("scales", rounded.scales.float())
         self.register_buffer("exact_bias", (bias.double() + moved).float())
         self.register_buffer("rounded_bias", rounded.bias.float())
         self.register_buffer("bias_step", bias_step.float())
         self.register_buffer("wanted", wanted.float())
-        #: ``"exact"``, ``"nearest"``, ``"soft"`` (between down and up) or ``"hard"`` (as learned).
-        self.mode = "nearest"
+        #: ``"exact"``, ``"first"`` (rounded without learning), ``"soft"`` (between down and up) or ``"hard"`` (as learned).
+        self.mode = "first"
 
     def _spread(self, values: Tensor) -> Tensor:
         return values.reshape(-1, *[1] * (self.rounded.weight.ndim - 1))
@@ -117,10 +128,10 @@ class Weights(nn.Module):
 
     def integers(self) -> Tensor:
         """The weights in their steps."""
-        if self.mode in ("exact", "nearest"):
-            return self.nearest
+        if self.mode in ("exact", "first"):
+            return self.first
         share = self.share() if self.mode == "soft" else (self.share() >= 0.5).float()
-        return (self.floor + share).clamp(-127, 127)
+        return (self.below + share).clamp(-127, 127)
 
     def weight(self) -> Tensor:
         """The weights' real values, the input's factors in them."""
@@ -131,7 +142,7 @@ class Weights(nn.Module):
     def bias(self) -> Tensor:
         """The real bias."""
         # The correction is for the weights as they were rounded at first.
-        return (self.rounded_bias if self.mode == "nearest" else self.exact_bias) + self.moved * self.bias_step
+        return (self.rounded_bias if self.mode == "first" else self.exact_bias) + self.moved * self.bias_step
 
     def unsettled(self, exponent: float) -> Tensor:
         """AdaRound's regulariser: the sum of ``1 - |2 share - 1| ** exponent``, 0 where every weight is rounded."""
@@ -166,7 +177,11 @@ class FakeBlock(nn.Module):
         self.weights = nn.ModuleDict({_key(name): value for name, value in weights.items()})
         common = self._common()
         self.steps = nn.ModuleDict(
-            {_key(layer.name): Step(encodings[layer.name], common=layer.name in common) for layer in integers if not layer.logits}
+            {
+                _key(op.name): Step(encodings[op.name], common=op.name in common, crowd=op.hardswish)
+                for op in block.ops
+                if not self.integers[op.name].logits
+            }
         )
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

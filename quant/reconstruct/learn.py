@@ -45,7 +45,7 @@ class Lesson:
         self.fake, self.samples, self.generator, self.tick = fake, samples, generator, tick
         self.weigh = sensitivity.to(samples.place).reshape(1, -1, *[1] * (samples.target.ndim - 2))
         self.weights = list(fake.weights.values())
-        self._set_mode("nearest")
+        self._set_mode("first")
         with torch.no_grad():
             self.unit = float(torch.stack([self._error() for _ in range(4)]).mean()) or 1.0
 
@@ -62,7 +62,7 @@ class Lesson:
         self._set_mode("exact")
         groups = [{"params": [step.gain for step in chosen], "lr": STEP_RATE}, self._biases()]
         self._descend(groups, lambda _: self._error() / self.unit, iterations)
-        self._set_mode("nearest")
+        self._set_mode("first")
 
     def rounding(self, iterations: int) -> None:
         """Learn which weights are rounded up, and the biases."""

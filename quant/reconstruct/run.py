@@ -63,7 +63,7 @@ class Reconstruction:
         """Export the block."""
         return [self.export(exporter, layer) for layer in block.layers]
 
-    def nearest(self, block: Block, encodings: dict[str, Encoding] | None = None) -> Result:
+    def first(self, block: Block, encodings: dict[str, Encoding] | None = None) -> Result:
         """The block's weights rounded without learning, with the encodings of its tensors as they were chosen, or with others."""
         encodings = encodings or {op.name: self.exporter.encodings[op.name] for op in block.ops}
         exporter = self.fork(Result({}, encodings))
@@ -89,7 +89,7 @@ class Reconstruction:
     def learn(self, block: Block, target: Tensor, sensitivity: Tensor, seed: int, tick: Callable[[], None]) -> Result:
         """Learn the block; after each pass what is better on the pictures held back is kept."""
         iterations, generator = self.exporter.options.iterations, torch.Generator().manual_seed(seed)
-        best = self.nearest(block)
+        best = self.first(block)
         errors = [self.error(block, best, target, sensitivity)]
 
         def lesson() -> Lesson:
@@ -109,7 +109,7 @@ class Reconstruction:
             now = lesson()
             now.steps(now.fake.attention_steps() if attends else list(now.fake.steps.values()), iterations // 2)
             encodings = now.fake.learned_encodings(best.encodings)
-            best = judge(self._biased(self.nearest(block, encodings), now.fake))
+            best = judge(self._biased(self.first(block, encodings), now.fake))
         if best.rounded:
             now = lesson()
             now.rounding(iterations)

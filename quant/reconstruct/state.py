@@ -20,7 +20,7 @@ from triovit.errors import UserError
 
 SCHEMA, MARKER = "triovit-reconstruction", "state.json"
 #: Rises when the same inputs no longer give the same blocks.
-VERSION = 2
+VERSION = 3
 _ERRORS = "errors"
 
 

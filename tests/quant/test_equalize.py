@@ -1,4 +1,4 @@
-"""Factors of channels: where they are free, what attention allows, and channels that have nothing to say."""
+"""Factors of channels: what attention allows, and where the others have ranges of their own."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from quant.data import Digits
 from quant.networks.layout import Operation
 from quant.networks.model import EfficientViT
 from quant.ptq.encoding import shifted
-from quant.ptq.equalize import LIMIT, attention_factors, attention_steps, equalized, range_factors
+from quant.ptq.equalize import attention_factors, attention_outputs, attention_steps
 from quant.ptq.graph import fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
-from quant.ptq.own_ranges import own_ranges
+from quant.ptq.own_ranges import free_ranges, own_ranges
 from quant.ptq.remedies import shifted_tensors, shifts
 from quant.quantize import _encode, quantize
 
@@ -87,62 +87,13 @@ def test_attention_of_nothing() -> None:
     assert attention_factors(torch.ones(DIM, dtype=torch.float64), seen(torch.zeros(5, DIM)), DIM).tolist() == [1.0] * DIM
 
 
-def test_ranges_become_even() -> None:
-    statistics = seen(uneven(200, 6))
-    factors = range_factors(statistics)
-    assert float(factors.log().sum()) == pytest.approx(0, abs=1e-9)
-    low, high = (ends.double() / factors for ends in (statistics.low, statistics.high))
-    # One zero point serves all: every channel reaches the end of the codes above it or below it.
-    zero = best_zero(low, high)
-    is_one_number(torch.maximum(high / (255 - zero), -low / zero)[None])
-
-
-@pytest.mark.parametrize("up", [0.0, 0.3, 3.0])
-def test_the_zero_point_has_the_least_noise(up: float) -> None:
-    rows = uneven(200, 6) * (1 + torch.arange(6)) + up
-    statistics = seen(rows)
-    low, high = statistics.low.double().clamp(max=0), statistics.high.double().clamp(min=0)
-    choices = [torch.maximum(high / (255 - zero), -low / zero) for zero in range(1, 255)]
-    noise = [float((steps.square() / rows.double().var(0, correction=0)).sum()) for steps in choices]
-    best = choices[noise.index(min(noise))]
-    assert noise.index(min(noise)) != 127
-    torch.testing.assert_close(range_factors(statistics), best / best.log().mean().exp(), rtol=1e-9, atol=0)
-
-
-def best_zero(low: Tensor, high: Tensor) -> int:
-    """The zero point for which all channels need most nearly the same step."""
-    spread = [float((steps := torch.maximum(high / (255 - z), -low / z)).max() / steps.min()) for z in range(1, 255)]
-    return 1 + spread.index(min(spread))
-
-
-def test_a_dead_channel_is_an_average_one() -> None:
-    rows = uneven(200, 6)
-    rows[:, 2] = 0
-    without = range_factors(seen(rows[:, [0, 1, 3, 4, 5]]))
-    factors = range_factors(seen(rows))
-    assert float(factors[2]) == pytest.approx(1)
-    torch.testing.assert_close(factors[[0, 1, 3, 4, 5]], without, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("value", [0.0, 3.0, -0.25])
-def test_a_constant_tensor_has_no_factors(value: float) -> None:
-    factors = range_factors(seen(torch.full((20, 5), value)))
-    torch.testing.assert_close(factors, torch.ones(5, dtype=torch.float64), rtol=1e-12, atol=0)
-
-
-def test_factors_are_limited() -> None:
-    factors = range_factors(seen(torch.tensor([[1e-9, 1.0, 1e9]]).repeat(9, 1) * torch.linspace(0, 1, 9)[:, None]))
-    torch.testing.assert_close(factors, torch.tensor([1 / LIMIT, 1.0, LIMIT], dtype=torch.float64), rtol=1e-6, atol=0)
-
-
-def test_where_factors_are_free(network: EfficientViT, pictures: Digits) -> None:
+def test_attentions_tensors_in_a_network(network: EfficientViT, pictures: Digits) -> None:
     layers = fold(network)
     ops = [layer.op for layer in layers]
     found = observe(network, layers, torch.from_numpy(pictures.train[:4]), 4)
     steps = attention_steps(ops, found, FAST.z_bits)
-    factors = equalized(ops, found, steps)
-    # Not what the fully connected layers and LayerNorm read, nor the logits.
-    assert {op.name for op in ops} - factors.keys() - steps.keys() == {"head.pool", "head.fc1", "head.ln", "head.fc2"}
+    factors = attention_outputs(ops, found, steps)
+    assert factors.keys() == {"S2.1.MLA.att", "S3.1.MLA.att"}
     assert steps.keys() == {f"{stage}.1.MLA.{part}" for stage in ("S2", "S3") for part in ("qkv", "agg.gpw")}
     for op in ops:
         if op.kind == "attention":
@@ -153,16 +104,21 @@ def test_where_factors_are_free(network: EfficientViT, pictures: Digits) -> None
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_shifted_channels_have_a_range_each(network: EfficientViT, pictures: Digits, wanted: bool) -> None:
+def test_channels_have_a_range_each(network: EfficientViT, pictures: Digits, wanted: bool) -> None:
     layers = fold(network)
+    ops = [layer.op for layer in layers]
     found = observe(network, layers, torch.from_numpy(pictures.train[:4]), 4)
-    encodings = _encode(network.spec, layers, found, replace(FAST, equalization=wanted))
-    for name in shifted_tensors([layer.op for layer in layers]):
+    ranges = free_ranges(ops, found) if wanted else {}
+    encodings = _encode(network.spec, layers, found, ranges, replace(FAST, equalization=wanted))
+    moved = shifted_tensors(ops)
+    for name in ranges.keys() | moved:
         if wanted:
-            own = own_ranges(found.statistics[name], [layer for layer in layers if name in layer.op.inputs])
+            readers = [layer for layer in layers if name in layer.op.inputs]
+            remedy = "shifting" if name in moved else "equalization"
+            own = own_ranges(ranges[name], found.statistics[name], readers, remedy)
         else:
             own = shifted(found.statistics[name], shifts(found.statistics[name]), FAST)
-        assert (encodings[name].scale, encodings[name].remedy) == (own.scale, "shifting")
+        assert (encodings[name].scale, encodings[name].remedy) == (own.scale, own.remedy)
         assert torch.equal(encodings[name].factors, own.factors)
         assert torch.equal(encodings[name].zeros, own.zeros)
         assert (len(own.factors.unique()) > 1) is wanted

@@ -8,12 +8,11 @@ from quant.data import Digits
 from quant.networks.layout import Operation
 from quant.networks.model import EfficientViT
 from quant.ptq import output_effect
-from quant.ptq.encoding import Encoding
+from quant.ptq.codings import Coding
 from quant.ptq.graph import FloatLayer, compute, fold
 from quant.ptq.observe import observe
-from quant.ptq.options import Options
-from quant.ptq.output_effect import PARTS, refined, scaled
-from quant.quantize import _convolved, _encode
+from quant.ptq.output_effect import PARTS, narrowed
+from quant.ptq.own_ranges import Range, free_ranges
 
 SIZE = (16, 16)
 
@@ -24,18 +23,19 @@ def layers(network: EfficientViT) -> list[FloatLayer]:
 
 
 @pytest.fixture(scope="module")
-def encodings(network: EfficientViT, layers: list[FloatLayer], pictures: Digits) -> dict[str, Encoding]:
+def ranges(network: EfficientViT, layers: list[FloatLayer], pictures: Digits) -> dict[str, Range]:
     seen = observe(network, layers, torch.from_numpy(pictures.train[:16]), 4)
-    return _encode(network.spec, layers, seen, Options(activations="minmax", attention_pictures=4))
+    return free_ranges([layer.op for layer in layers], seen)
 
 
-def encoding(factors: list[float], zeros: list[float], remedy: str) -> Encoding:
-    return Encoding(0.01, torch.tensor(factors, dtype=torch.float64), torch.tensor(zeros, dtype=torch.float64), remedy)
+def equal(one: Range, other: Range) -> bool:
+    return all(torch.equal(getattr(one, end), getattr(other, end)) for end in ("low", "high", "kept"))
 
 
-def equal(one: Encoding, other: Encoding) -> bool:
-    same = one.scale == other.scale and one.remedy == other.remedy
-    return same and torch.equal(one.factors, other.factors) and torch.equal(one.zeros, other.zeros)
+def even(*tops: float) -> Range:
+    """From -top to top, a channel each."""
+    high = torch.tensor(tops, dtype=torch.float64)
+    return Range(-high, high, torch.zeros_like(high))
 
 
 def rare(count: int) -> Tensor:
@@ -61,19 +61,11 @@ def by_hand(network: EfficientViT, black: float = -12.0) -> list[FloatLayer]:
 
 
 def test_what_does_not_reach_the_output_needs_no_codes(network: EfficientViT) -> None:
-    # 12.5 is the top of the codes in channels 0 and 1.
-    given = {"a": encoding([12.5 / 1.27, 12.5 / 1.27, 15 / 1.27], [0.0, 0.0, 0.0], "equalization")}
-    before = given["a"].factors.clone()
-    found = refined(network, by_hand(network), rare(16), given, {"a"})
-    assert (found["a"].factors / before).tolist() == [0.4, 1.0, 1.0]
-    assert torch.equal(found["a"].zeros, given["a"].zeros)
-    assert torch.equal(given["a"].factors, before)
-
-
-def test_a_range_that_is_too_small_grows(network: EfficientViT) -> None:
-    given = {"a": encoding([12.5 / 1.27, 10.0 / 1.27, 12.5 / 1.27], [0.0, 0.0, 0.0], "equalization")}
-    found = refined(network, by_hand(network), rare(16), given, {"a"})
-    assert (found["a"].factors / given["a"].factors).tolist() == [0.4, 1.25, 1.25]
+    given = {"a": even(12.5, 12.5, 15.0)}
+    found = narrowed(network, by_hand(network), rare(16), given)
+    assert (found["a"].high / given["a"].high).tolist() == [0.4, 1.0, 1.0]
+    assert torch.equal(found["a"].low, -found["a"].high)
+    assert given["a"].high.tolist() == [12.5, 12.5, 15.0]
 
 
 def test_a_part_must_be_clearly_better() -> None:
@@ -82,73 +74,58 @@ def test_a_part_must_be_clearly_better() -> None:
     errors[0, 0] = 0.9
     errors[[1, 3], 1] = torch.tensor([0.7, 0.6], dtype=torch.float64)
     errors[:, 3] = 0
-    given = encoding([1.0, 2.0, 3.0, 4.0], [5.0] * 4, "migration")
-    assert output_effect._best(given, errors).factors.tolist() == [1.0, 2.0 * PARTS[3], 3.0, 4.0]
+    assert output_effect._best(even(1.0, 2.0, 3.0, 4.0), errors).high.tolist() == [1.0, 2.0 * PARTS[3], 3.0, 4.0]
 
 
 def test_only_what_was_asked_for(
-    network: EfficientViT, layers: list[FloatLayer], encodings: dict[str, Encoding], pictures: Digits
+    network: EfficientViT, layers: list[FloatLayer], ranges: dict[str, Range], pictures: Digits
 ) -> None:
-    names = _convolved(layers, encodings)
     batch = torch.from_numpy(pictures.train[:4])
-    one, other = (refined(network, layers, batch, encodings, names) for _ in range(2))
-    assert one.keys() == other.keys() == names
-    assert names
-    assert all(equal(one[name], other[name]) for name in names)
-    for name in names:
-        assert torch.equal(one[name].zeros, encodings[name].zeros)
-        parts = (one[name].factors / encodings[name].factors)[:, None] - torch.tensor(PARTS, dtype=torch.float64)
-        assert float(parts.abs().amin(1).max()) < 1e-12
-    few = set(sorted(names)[:2])
-    assert refined(network, layers, batch, encodings, few).keys() == few
+    one, other = (narrowed(network, layers, batch, ranges) for _ in range(2))
+    assert one.keys() == other.keys() == ranges.keys()
+    assert all(equal(one[name], other[name]) for name in ranges)
+    for name, found in one.items():
+        tried = [ranges[name].part(share) for share in PARTS]
+        apart = torch.stack([(found.low - part.low).abs() + (found.high - part.high).abs() for part in tried])
+        assert float(apart.amin(0).max()) < 1e-12
+    few = {name: ranges[name] for name in sorted(ranges)[:2]}
+    assert narrowed(network, layers, batch, few).keys() == few.keys()
 
 
 def test_nothing_asked_for(network: EfficientViT) -> None:
-    assert refined(network, by_hand(network), rare(2), {}, set()) == {}
+    assert narrowed(network, by_hand(network), rare(2), {}) == {}
 
 
-def test_the_output_s_error_falls(
-    network: EfficientViT, layers: list[FloatLayer], encodings: dict[str, Encoding], pictures: Digits
-) -> None:
-    names = _convolved(layers, encodings)
-    found = refined(network, layers, torch.from_numpy(pictures.train[:32]), encodings, names)
-    assert any(not equal(found[name], encodings[name]) for name in names)
+def test_the_output_s_error_falls(network: EfficientViT) -> None:
+    layers, given = by_hand(network), {"a": even(12.5, 12.5, 15.0)}
+    found = narrowed(network, layers, rare(16), given)
 
-    def output(chosen: dict[str, Encoding]) -> Tensor:
+    def output(chosen: dict[str, Range]) -> Tensor:
         """The output on pictures that the ranges were not chosen with, where only the named tensors are rounded."""
-        tensors = {"image": network.normalise(torch.from_numpy(pictures.held_out[:64]))}
+        tensors = {"image": network.normalise(rare(32)[16:])}
         with torch.no_grad():
             for layer in layers:
                 name = layer.op.name
                 tensors[name], _ = compute(network, layer, tensors)
                 if name in chosen:
-                    steps = (chosen[name].scale * chosen[name].factors).float()[:, None, None]
-                    zeros = chosen[name].zeros.float()[:, None, None]
-                    tensors[name] = ((tensors[name] / steps).round() + zeros).clamp(-128, 127).sub(zeros) * steps
+                    steps = chosen[name].steps()
+                    tensors[name] = Coding(steps, chosen[name].zeros(steps)).rounded(tensors[name])
         return tensors[layers[-1].op.name]
 
-    exact = output({})
-    before, after = ((output(chosen) - exact).square().mean() for chosen in ({name: encodings[name] for name in names}, found))
-    assert float(after) < 0.9 * float(before)
+    before, after = ((output(chosen) - output({})).square().mean((0, 2, 3)) for chosen in (given, found))
+    # Of channel 0, whose range was cut, by the steps' square.
+    assert float(after[0]) < 0.25 * float(before[0])
+    assert torch.equal(after[1:], before[1:])
 
 
 def test_progress_and_pictures(network: EfficientViT, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"a": encoding([12.5 / 1.27] * 3, [0.0] * 3, "equalization")}
+    given = {"a": even(12.5, 12.5, 12.5)}
     calls: list[tuple[str, int, int]] = []
-    refined(network, by_hand(network), rare(5), given, {"a"}, lambda *call: calls.append(call))
-    assert calls == [("weighing ranges", done, 5) for done in (2, 4, 5)]
+    narrowed(network, by_hand(network), rare(3), given, lambda *call: calls.append(call))
+    assert calls == [("weighing ranges", done, 3) for done in (1, 2, 3)]
     # Where products are dear some pictures do, evenly taken.
     calls.clear()
     monkeypatch.setattr(output_effect, "_MACS", 0)
-    few = refined(network, by_hand(network), rare(48), given, {"a"}, lambda *call: calls.append(call))
+    few = narrowed(network, by_hand(network), rare(48), given, lambda *call: calls.append(call))
     assert calls[-1] == ("weighing ranges", 16, 16)
-    assert equal(few["a"], refined(network, by_hand(network), rare(48)[::3], given, {"a"})["a"])
-
-
-@pytest.mark.parametrize("remedy", ["migration", "equalization", "none"])
-def test_zero_points_stay(remedy: str) -> None:
-    before = encoding([1.0, 0.5], [-20.0, -20.0], remedy)
-    after = scaled(before, torch.tensor([0.5, 1.25], dtype=torch.float64))
-    assert after.factors.tolist() == [0.5, 0.625]
-    assert after.zeros.tolist() == [-20, -20]
-    assert (after.scale, after.remedy) == (before.scale, remedy)
+    assert equal(few["a"], narrowed(network, by_hand(network), rare(48)[::3], given)["a"])

@@ -1,14 +1,16 @@
-"""Channels with a range each: what is representable, and which steps may grow."""
+"""Channels with a range each: which tensors have some, what is representable, and which steps may grow."""
 
 import pytest
 import torch
 from torch import Tensor
 
+from quant.data import Digits
 from quant.networks.layout import Operation
+from quant.networks.model import EfficientViT
 from quant.ptq.encoding import Encoding
-from quant.ptq.graph import FloatLayer
-from quant.ptq.observe import Statistics
-from quant.ptq.own_ranges import own_ranges
+from quant.ptq.graph import FloatLayer, fold
+from quant.ptq.observe import Statistics, observe
+from quant.ptq.own_ranges import Range, free_ranges, own_ranges
 
 CHANNELS = 12
 
@@ -24,6 +26,16 @@ def reader(matrix: Tensor, groups: int = 1) -> FloatLayer:
     outputs, inputs = matrix.shape
     op = Operation("reader", "pw", ("it",), inputs * groups, outputs, (1, 1), (1, 1), groups=groups)
     return FloatLayer(op, matrix.float()[:, :, None, None], torch.zeros(outputs))
+
+
+def encode(statistics: Statistics, readers: list[FloatLayer]) -> Encoding:
+    """All that was seen of hardswish's outputs, without padding."""
+    return own_ranges(whole(statistics), statistics, readers, "shifting")
+
+
+def whole(statistics: Statistics, *, hardswish: bool = True, padded: bool = False) -> Range:
+    op = Operation("it", "pw", ("image",), CHANNELS, CHANNELS, (1, 1), (1, 1), hardswish=hardswish)
+    return Range.of(op, statistics, padded=padded)
 
 
 def uneven(seed: int = 0) -> Statistics:
@@ -69,7 +81,7 @@ def require_representable(statistics: Statistics, encoding: Encoding) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_every_value_has_a_code(seed: int) -> None:
     statistics = uneven(seed)
-    encoding = own_ranges(statistics, [reader(weights(5, seed=seed))])
+    encoding = encode(statistics, [reader(weights(5, seed=seed))])
     require_representable(statistics, encoding)
     # A channel that needs all codes keeps its low end, any other one has as many codes left above it as below.
     low, high = codes(statistics.low, encoding), codes(statistics.high, encoding)
@@ -81,7 +93,7 @@ def test_every_value_has_a_code(seed: int) -> None:
 
 def test_zero_need_not_have_a_code() -> None:
     statistics = seen(torch.tensor([[0.5, -0.375], [1.75, 0.625]]))
-    encoding = own_ranges(statistics, [reader(torch.eye(2))])
+    encoding = encode(statistics, [reader(torch.eye(2))])
     torch.testing.assert_close(steps_of(encoding), torch.tensor([1.25, 1.0], dtype=torch.float64) / 255)
     # 0 would have the code -230.
     assert encoding.zeros.tolist() == [-230, -32]
@@ -93,7 +105,7 @@ def test_channels_far_from_zero(far: float, width: float) -> None:
     rows = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
     rows[:, 1] = far + width * rows[:, 1]
     statistics = seen(rows)
-    encoding = own_ranges(statistics, [reader(torch.eye(3))])
+    encoding = encode(statistics, [reader(torch.eye(3))])
     require_representable(statistics, encoding)
     found, least = steps_of(encoding), float(rows[:, 1].abs().max()) / 383
     assert float(found[1]) == pytest.approx(least, rel=1e-6)
@@ -104,7 +116,7 @@ def test_channels_far_from_zero(far: float, width: float) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_steps_grow_where_no_row_s_largest_weight_does(seed: int) -> None:
     statistics, readers = uneven(seed), [weights(5, seed=seed), weights(2, seed=seed + 50)]
-    found = steps_of(own_ranges(statistics, [reader(matrix) for matrix in readers]))
+    found = steps_of(encode(statistics, [reader(matrix) for matrix in readers]))
     least = least_steps(statistics)
     assert bool((found >= least * (1 - 1e-12)).all())
     assert bool((found > 1.1 * least).any())
@@ -115,7 +127,7 @@ def test_steps_grow_where_no_row_s_largest_weight_does(seed: int) -> None:
 
 def test_steps_have_the_least_noise() -> None:
     statistics, matrix = uneven(), weights(5)
-    found = steps_of(own_ranges(statistics, [reader(matrix)]))
+    found = steps_of(encode(statistics, [reader(matrix)]))
     least, variance = least_steps(statistics), statistics.samples.double().var(0, correction=0)
     exact = matrix.float().double()
     tops = (exact.abs() * least).amax(1, keepdim=True)
@@ -136,10 +148,10 @@ def test_a_channel_that_nothing_reads_keeps_its_range() -> None:
     statistics, matrix = uneven(), weights(5)
     matrix[:, 4] = 0
     matrix[2] = 0
-    encoding = own_ranges(statistics, [reader(matrix)])
+    encoding = encode(statistics, [reader(matrix)])
     require_representable(statistics, encoding)
     assert float(steps_of(encoding)[4]) == pytest.approx(float(least_steps(statistics)[4]), rel=1e-12)
-    assert torch.equal(steps_of(own_ranges(statistics, [reader(matrix[[0, 1, 3, 4]])])), steps_of(encoding))
+    assert torch.equal(steps_of(encode(statistics, [reader(matrix[[0, 1, 3, 4]])])), steps_of(encoding))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
@@ -147,10 +159,10 @@ def test_a_channel_that_never_varies(value: float) -> None:
     rows = uneven().samples.clone()
     rows[:, 3] = value
     statistics = seen(rows)
-    encoding = own_ranges(statistics, [reader(weights(5))])
+    encoding = encode(statistics, [reader(weights(5))])
     require_representable(statistics, encoding)
     rest = [channel for channel in range(CHANNELS) if channel != 3]
-    without = own_ranges(seen(rows[:, rest]), [reader(weights(5)[:, rest])])
+    without = encode(seen(rows[:, rest]), [reader(weights(5)[:, rest])])
     torch.testing.assert_close(steps_of(encoding)[rest], steps_of(without), rtol=1e-12, atol=0)
     back = (codes(statistics.low, encoding) - encoding.zeros) * steps_of(encoding)
     assert float(back[3]) == pytest.approx(value, abs=float(steps_of(encoding)[3]) / 2)
@@ -158,7 +170,7 @@ def test_a_channel_that_never_varies(value: float) -> None:
 
 def test_a_tensor_of_zeros() -> None:
     statistics = seen(torch.zeros(20, CHANNELS))
-    encoding = own_ranges(statistics, [reader(weights(5))])
+    encoding = encode(statistics, [reader(weights(5))])
     require_representable(statistics, encoding)
     torch.testing.assert_close(encoding.factors, torch.ones(CHANNELS, dtype=torch.float64), rtol=1e-12, atol=0)
     # A range of about 1, as everywhere else where nothing is known.
@@ -168,12 +180,12 @@ def test_a_tensor_of_zeros() -> None:
 def test_hardswish_s_constants_keep_their_bits() -> None:
     matrix = weights(5)
     matrix[:, [2, 7]] *= 1e-12
-    found = steps_of(own_ranges(uneven(), [reader(matrix)]))
+    found = steps_of(encode(uneven(), [reader(matrix)]))
     assert float(found.max() / found.min()) <= (1 << 12) * (1 + 1e-9)
     # Nearly dead channels, too, whatever the others' steps are in the end.
     rows = uneven().samples.clone()
     rows[:, 3] *= 1e-9
-    found = steps_of(own_ranges(seen(rows), [reader(matrix)]))
+    found = steps_of(encode(seen(rows), [reader(matrix)]))
     assert float(found.max() / found.min()) <= (1 << 12) * (1 + 1e-9)
 
 
@@ -182,7 +194,49 @@ def test_groups_are_a_matrix_with_zeros(groups: int) -> None:
     matrix = weights(6, CHANNELS // groups)
     dense = torch.block_diag(*matrix.split(6 // groups))
     assert dense.shape == (6, CHANNELS)
-    one, other = (own_ranges(uneven(), [layer]) for layer in (reader(matrix, groups), reader(dense)))
+    one, other = (encode(uneven(), [layer]) for layer in (reader(matrix, groups), reader(dense)))
     assert one.scale == other.scale
     assert torch.equal(one.factors, other.factors)
     assert torch.equal(one.zeros, other.zeros)
+
+
+def test_depthwise_readers_let_steps_be_small() -> None:
+    matrix = torch.randn(CHANNELS, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    op = Operation("reader", "dw", ("it",), CHANNELS, CHANNELS, (4, 4), (4, 4), kernel=3, groups=CHANNELS)
+    reads = FloatLayer(op, matrix, torch.zeros(CHANNELS))
+    statistics = uneven()
+    found = whole(statistics, padded=True)
+    encoding = own_ranges(found, statistics, [reads], "equalization")
+    torch.testing.assert_close(steps_of(encoding), (found.high - found.low) / 255, rtol=1e-12, atol=0)
+    assert encoding.remedy == "equalization"
+
+
+@pytest.mark.parametrize("hardswish", [False, True])
+@pytest.mark.parametrize("share", [0.4, 0.8, 1.0])
+def test_what_is_padded_has_a_code_for_zero(hardswish: bool, share: float) -> None:
+    rows = uneven().samples.clone()
+    rows[:, 0] = rows[:, 0].abs() + 2
+    rows[:, 1] = -rows[:, 1].abs() - 2
+    found = whole(seen(rows), hardswish=hardswish, padded=True).part(share)
+    assert (bool((found.low <= 0).all()), bool((found.high >= 0).all())) == (True, True)
+    zeros = found.zeros(found.steps())
+    assert (float(zeros.min()) >= -128, float(zeros.max()) <= 127) == (True, True)
+
+
+def test_parts_of_a_range() -> None:
+    statistics = seen(torch.tensor([[-1.0, 2.0], [3.0, 4.0], [1.0, 9.0]]))
+    shares = torch.tensor([0.5, 1.0], dtype=torch.float64)
+    crowded, centred = (whole(statistics, hardswish=hardswish).part(shares) for hardswish in (True, False))
+    # Hardswish's outputs crowd at the lower end, others around their mean, 1 and 5.
+    assert (crowded.low.tolist(), crowded.high.tolist()) == ([-1.0, 2.0], [1.0, 9.0])
+    assert (centred.low.tolist(), centred.high.tolist()) == ([0.0, 2.0], [2.0, 9.0])
+
+
+def test_which_tensors_have_ranges(network: EfficientViT, pictures: Digits) -> None:
+    layers = fold(network)
+    ops = [layer.op for layer in layers]
+    found = free_ranges(ops, observe(network, layers, torch.from_numpy(pictures.train[:4]), 4))
+    attention = {f"{stage}.1.MLA.{part}" for stage in ("S2", "S3") for part in ("qkv", "agg.gpw", "att")}
+    # Nor what LayerNorm reads, and the logits.
+    assert {op.name for op in ops} - found.keys() == attention | {"head.fc1", "head.fc2"}
+    assert {name for name, one in found.items() if one.padded} == {op.inputs[0] for op in ops if op.kind == "dw"} - attention
