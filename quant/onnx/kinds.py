@@ -85,7 +85,7 @@ def _convolution(
     kernel, stride = weight.shape[-1], layer.attrs.get("stride", 1)
     return graph.node(
         "Conv",
-        _operands(graph, layer, steps, weight, zeros),
+        _operands(graph, layer, steps, weight, zeros, groups),
         f"{layer.name}.acc",
         kernel_shape=[kernel, kernel],
         strides=[stride, stride],
@@ -94,14 +94,18 @@ def _convolution(
     )
 
 
-def _operands(graph: Graph, layer: Layer, steps: Steps, weight: npt.NDArray[np.int8], zeros: npt.NDArray[Any]) -> list[str]:
+def _operands(
+    graph: Graph, layer: Layer, steps: Steps, weight: npt.NDArray[np.int8], zeros: npt.NDArray[Any], groups: int = 1
+) -> list[str]:
     """Input, weight and bias in real values, the input read with the zero points ``zeros`` (``[]`` or ``[I]``).
 
     The artifact's bias holds ``-sum w * zero``, which the zero points of DequantizeLinear bring in as well; so it is taken out.
     """
     name, source = layer.name, layer.inputs[0]
-    per_input = zeros.reshape(-1, *(1,) * (weight.ndim - 2)).astype(np.int64)
-    bias = layer.arrays["bias"] + (weight * per_input).reshape(len(weight), -1).sum(1)
+    inputs = weight.shape[1]
+    # One row a group: the zero points of the channels that its outputs read.
+    read = np.broadcast_to(zeros, groups * inputs).reshape(groups, 1, inputs, 1).astype(np.int64)
+    bias = layer.arrays["bias"] + (weight.reshape(groups, -1, inputs, weight[0, 0].size) * read).sum((2, 3)).reshape(-1)
     return [
         graph.real_from(source, zeros, name),
         graph.scaled(f"{name}.weight", weight, steps.acc / graph.activations[source].scale),
