@@ -41,14 +41,16 @@ class Requantizer(wiring.Component):
     latency = _PRODUCT_CYCLES + RoundingShift.latency
 
     def __init__(self) -> None:
-        super().__init__({
-            "acc": In(signed(ACC_BITS)),
-            "bias": In(signed(ACC_BITS)),
-            "mult": In(MULT_BITS),
-            "shift": In(SHIFT_BITS),
-            "code": In(CODE_BITS),
-            "t": Out(signed(PRE_BITS)),
-        })
+        super().__init__(
+            {
+                "acc": In(signed(ACC_BITS)),
+                "bias": In(signed(ACC_BITS)),
+                "mult": In(MULT_BITS),
+                "shift": In(SHIFT_BITS),
+                "code": In(CODE_BITS),
+                "t": Out(signed(PRE_BITS)),
+            }
+        )
 
     @staticmethod
     def resources() -> Resources:

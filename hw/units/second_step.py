@@ -57,17 +57,19 @@ class SecondStep(wiring.Component):
     latency = _SUM_CYCLES + RoundingShift.latency + 1
 
     def __init__(self) -> None:
-        super().__init__({
-            "t": In(signed(PRE_BITS)),
-            "three": In(THREE_BITS),
-            "zero": In(signed(ZERO_BITS)),
-            "r": In(signed(ACT_BITS)),
-            "act": In(Act),
-            "out_shift": In(OUT_SHIFT_BITS),
-            "res_zero": In(signed(RES_ZERO_BITS)),
-            "q": Out(signed(ACT_BITS)),
-            "t_out": Out(signed(PRE_BITS)),
-        })
+        super().__init__(
+            {
+                "t": In(signed(PRE_BITS)),
+                "three": In(THREE_BITS),
+                "zero": In(signed(ZERO_BITS)),
+                "r": In(signed(ACT_BITS)),
+                "act": In(Act),
+                "out_shift": In(OUT_SHIFT_BITS),
+                "res_zero": In(signed(RES_ZERO_BITS)),
+                "q": Out(signed(ACT_BITS)),
+                "t_out": Out(signed(PRE_BITS)),
+            }
+        )
 
     @staticmethod
     def resources() -> Resources:

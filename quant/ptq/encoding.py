@@ -24,6 +24,8 @@ class Encoding:
     zeros: Tensor
     #: ``"none"``, ``"migration"``, ``"equalization"`` or ``"shifting"``.
     remedy: str = "none"
+    #: Whether its zero points must be codes, for DWConvs pad with them.
+    padded: bool = False
 
     @property
     def zero(self) -> int:

@@ -10,6 +10,7 @@ from quant.networks.layout import Operation
 from quant.ptq.attention_search import search
 from quant.ptq.observe import Observations, Statistics
 
+
 def attention_steps(ops: list[Operation], seen: Observations, z_bits: int) -> dict[str, Tensor]:
     """Return the steps of attentions' inputs (float64 ``[3*d*H]``), by name; see :mod:`quant.ptq.attention_search`."""
     convolved = {name for op in ops if op.kind == "dw" for name in op.inputs}

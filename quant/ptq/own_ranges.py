@@ -1,9 +1,9 @@
 """Channels with a range each: the steps and zero points of every tensor whose readers take both up for nothing.
 
-Convolutions take a channel's step into their weights and its zero point into their bias, depthwise ones pad with it; pooling and
-upsampling have a multiplier a channel, and a residual one, too (integer contract, sections 2 and 4). So each channel can fill the
-256 codes with its own range. The weights of the layers behind lose by small steps: in a row of weights, whose scale is the largest
-one's, small steps are small weights. So a channel's step may grow beyond its range's 256th, as long as no row's largest weight does.
+Convolutions take a channel's step into their weights and its zero point into their bias, depthwise ones pad with it; pooling,
+upsampling and residuals have a multiplier a channel (integer contract, sections 2 and 4). So each channel can fill the 256 codes
+with its own range. The weights of the layers behind lose by small steps: in a row of weights, whose scale is the largest one's,
+small steps are small weights. So a channel's step may grow beyond its range's 256th, as long as no row's largest weight does.
 """
 
 from collections.abc import Iterable
@@ -89,7 +89,7 @@ def own_ranges(found: Range, statistics: Statistics, readers: Iterable[FloatLaye
     weighing = [layer for layer in readers if layer.op.kind in _WEIGHING]
     least = found.steps()
     steps = _balanced(least, statistics, weighing) if weighing else least
-    return replace(stepped(steps), zeros=found.zeros(steps), remedy=remedy)
+    return replace(stepped(steps), zeros=found.zeros(steps), remedy=remedy, padded=found.padded)
 
 
 def _balanced(least: Tensor, statistics: Statistics, readers: Iterable[FloatLayer]) -> Tensor:

@@ -60,9 +60,7 @@ class Step(nn.Module):
         self.register_buffer("steps", (encoding.factors * encoding.scale).float())
         self.register_buffer("zeros", encoding.zeros.float())
         self._follows = bool((encoding.zeros != encoding.zeros[0]).any())
-        # Zero points that are codes stay codes: DWConvs pad with them.
-        coded = bool((encoding.zeros >= _LOW).all() and (encoding.zeros <= _HIGH).all())
-        most = 1 << (ACT_BITS if coded else ZERO_BITS) - 1
+        most = 1 << (ACT_BITS if encoding.padded else ZERO_BITS) - 1
         self._reach = -most, most - 1
         self._kept = _LOW if crowd else (_LOW + _HIGH) / 2
 

@@ -48,7 +48,7 @@ class Prepared:
         for index, block in enumerate(found):
             if block.name == until:
                 return work, block
-            work.exporter = work.fork(work.nearest(block))
+            work.exporter = work.fork(work.first(block))
             made = work.layers(work.exporter, block)
             maps.advance(index, block, maps.target(block), maps.integers(made, block, torch.arange(maps.count)))
         raise KeyError(until)

@@ -47,12 +47,12 @@ def test_what_is_worse_is_not_kept(prepared: Prepared, monkeypatch: pytest.Monke
         monkeypatch.setattr(f"quant.reconstruct.learn.{rate}", 50.0)
     work, block = prepared.work("S2.1.MLA")
     target, ones = work.maps.target(block), torch.ones(block.output.c_out)
-    nearest = work.nearest(block)
+    first = work.first(block)
     result = work.learn(block, target, ones, 0, lambda: None)
     assert len(result.errors) == 4
     assert min(result.errors[1:]) > result.errors[0]
-    assert result.encodings == nearest.encodings
-    for name, rounded in nearest.rounded.items():
+    assert result.encodings == first.encodings
+    for name, rounded in first.rounded.items():
         assert torch.equal(result.rounded[name].weight, rounded.weight)
         assert torch.equal(result.rounded[name].bias, rounded.bias)
 
