@@ -71,7 +71,7 @@ def quantize(
     network.eval()
     try:
         layers = fold(network)
-        seen = observe(network, layers, pictures, options.attention_pictures, progress)
+        seen = observe(network, layers, pictures, options.attention_pictures, progress, with_moments=options.compensation)
         score = _float_score(network, scored, progress)
     finally:
         network.train(was_training)

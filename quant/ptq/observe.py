@@ -74,14 +74,22 @@ class Observations:
     #: What the float network adds to attention's divisors.
     attention_eps: float = 1e-15
     sums: dict[str, Sums] = field(default_factory=dict)
-    #: Of every layer with weights.
+    #: Of every layer with weights, where they were asked for.
     moments: dict[str, Moments] = field(default_factory=dict)
 
 
 def observe(
-    network: EfficientViT, layers: list[FloatLayer], pictures: Tensor, attention_pictures: int, progress: Progress | None = None
+    network: EfficientViT,
+    layers: list[FloatLayer],
+    pictures: Tensor,
+    attention_pictures: int,
+    progress: Progress | None = None,
+    *,
+    with_moments: bool = True,
 ) -> Observations:
     """Run the float network on uint8 pictures ``[N, 3, H, W]`` and record what quantization needs, the same each time.
+
+    Second moments are recorded only ``with_moments``: they take most of the time.
 
     Raises
     ------
@@ -98,7 +106,7 @@ def observe(
     sums: dict[str, list[Sums]] = {name: [] for name in kept}
     readers: dict[str, list[Operation]] = {}
     for layer in layers:
-        if layer.op.kind in WEIGHTED:
+        if with_moments and layer.op.kind in WEIGHTED:
             readers.setdefault(layer.op.inputs[0], []).append(layer.op)
     done = 0
 

@@ -49,7 +49,7 @@ class Options:
     #: Learn the weights' rounding, the biases and the activations' steps block by block: see :mod:`quant.reconstruct`.
     reconstruction: bool = False
     #: Steps of the optimizer for each block's weights; the activations take half as many.
-    iterations: int = 300
+    iterations: int = 100
     #: Of everything that reconstruction draws.
     seed: int = 0
 

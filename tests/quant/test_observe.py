@@ -83,6 +83,15 @@ def test_moments_give_the_sums_of_every_layer(found: Observations, layers: list[
         torch.testing.assert_close(square, sums.square().mean(1), rtol=1e-3, atol=near)
 
 
+def test_moments_only_where_they_are_asked_for(
+    network: EfficientViT, layers: list[FloatLayer], batch: Tensor, found: Observations
+) -> None:
+    without = observe(network, layers, batch, KEPT, with_moments=False)
+    assert not without.moments
+    assert without.statistics.keys() == found.statistics.keys()
+    assert all(torch.equal(without.statistics[name].high, one.high) for name, one in found.statistics.items())
+
+
 def test_the_same_pictures_give_the_same(
     network: EfficientViT, layers: list[FloatLayer], batch: Tensor, found: Observations
 ) -> None:

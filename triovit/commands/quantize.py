@@ -90,7 +90,7 @@ from triovit.progress import Progress, shown
     help="Learn activation steps, biases and the weights' rounding block by block. Takes minutes; if it is interrupted, the "
     "same command goes on from the last finished block.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), default=300, show_default=True, help="Of a block, with --reconstruct.")
+@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of a block, with --reconstruct.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all random choices, with --reconstruct."
 )
