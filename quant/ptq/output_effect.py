@@ -22,9 +22,9 @@ PARTS = (0.4, 0.5, 0.65, 0.8, 1.0)
 #: A part counts as better than the whole only where the error falls below this share: estimates are not exact.
 _BETTER = 0.85
 #: Random directions of each picture's output.
-_DIRECTIONS = 4
+_DIRECTIONS = 2
 #: Products of all pictures together, about, and the fewest pictures.
-_MACS, _FEWEST = 25e9, 16
+_MACS, _FEWEST = 50e9, 32
 
 
 def narrowed(
