@@ -33,10 +33,10 @@ class Options:
     code_bits: int = 10
     #: Bits of attention's K^T V: 8, or 15, which costs a second pass of Q Z.
     z_bits: int = 15
-    #: Factors of channels wherever the hardware takes them for nothing: see :mod:`quant.ptq.equalize`.
+    #: A range of its own for every channel wherever the hardware takes it for nothing, migration and shifting included: see
+    #: :mod:`quant.ptq.own_ranges`; factors of attention's channels: see :mod:`quant.ptq.equalize`.
     equalization: bool = True
-    #: Ranges of DWConvs' inputs by their rounding's effect on the output: see :mod:`quant.ptq.output_effect`. They have factors
-    #: where migration or equalization gives them some.
+    #: With equalization, channels' ranges by their rounding's effect on the output: see :mod:`quant.ptq.output_effect`.
     output_effect: bool = True
     #: Move the mean error of the rounded weights into the bias.
     bias_correction: bool = True

@@ -126,6 +126,6 @@ def test_progress_and_pictures(network: EfficientViT, monkeypatch: pytest.Monkey
     # Where products are dear some pictures do, evenly taken.
     calls.clear()
     monkeypatch.setattr(output_effect, "_MACS", 0)
-    few = narrowed(network, by_hand(network), rare(48), given, lambda *call: calls.append(call))
-    assert calls[-1] == ("weighing ranges", 16, 16)
-    assert equal(few["a"], narrowed(network, by_hand(network), rare(48)[::3], given)["a"])
+    few = narrowed(network, by_hand(network), rare(96), given, lambda *call: calls.append(call))
+    assert calls[-1] == ("weighing ranges", 32, 32)
+    assert equal(few["a"], narrowed(network, by_hand(network), rare(96)[::3], given)["a"])

@@ -62,7 +62,7 @@ from triovit.progress import Progress, shown
     "--equalization/--no-equalization",
     default=True,
     show_default=True,
-    help="Factors of channels wherever the hardware takes them for nothing.",
+    help="A range of its own for every channel wherever the hardware takes it for nothing, migration and shifting included.",
 )
 @click.option(
     "--bias-correction/--no-bias-correction",
@@ -80,7 +80,7 @@ from triovit.progress import Progress, shown
     "--output-effect/--no-output-effect",
     default=True,
     show_default=True,
-    help="Ranges of the depthwise convolutions' inputs by their rounding's effect on the output.",
+    help="With equalization: the channels' ranges by their rounding's effect on the output.",
 )
 @click.option(
     "--reconstruct/--no-reconstruct",
