@@ -79,10 +79,8 @@ class Exporter:
             self._align(layer)
         target = self.encodings[op.name]
         post, step, three, zeros = self._steps(layer, target, logits)
-        if post.residual:
-            # The second step takes off one zero point for all channels; the bias has what is left of each one's.
-            left = self.encodings[op.residual].zeros - post.residual.zero
-            sums.bias = sums.bias - three * left * step / sums.unit
+        if op.residual:
+            sums.bias = sums.bias - three * self._left(op) * step / sums.unit
         mult, shift = fixed_point((sums.unit / step).numpy(), op.name)
         bias = self._bias(sums, op.name)
         arrays = {**sums.arrays, "bias": bias, "mult": mult, "shift": shift, "three": _int32(three), "zero": _int32(zeros)}
@@ -118,7 +116,11 @@ class Exporter:
     def rounded(self, layer: FloatLayer) -> Rounded:
         """Return the weights of a convolution or a fully connected layer, rounded as the options ask for."""
         moments = self.seen.moments[layer.op.name] if self.options.compensation else None
-        return rounded(layer, self.encodings[layer.op.inputs[0]], self._mean(layer), moments, self.options)
+        op, beside = layer.op, torch.zeros(())
+        if op.residual:
+            residual = self.encodings[op.residual]
+            beside = (residual.scale * residual.factors * self._left(op)).abs()
+        return rounded(layer, self.encodings[op.inputs[0]], self._mean(layer), moments, self.options, beside=beside)
 
     def corrected(self, layer: FloatLayer, found: Rounded) -> Rounded:
         """Return these weights with the layer's bias, corrected for them where the options ask for it."""
@@ -179,6 +181,11 @@ class Exporter:
         source = self.encodings[op.residual]
         return source.scale * source.factors / (target.scale * target.factors)
 
+    def _left(self, op: Operation) -> Tensor:
+        """What the second step, which has one for all channels, does not take off of the residual's zero points."""
+        source = self.encodings[op.residual]
+        return source.zeros - source.zero
+
     def _align(self, layer: FloatLayer) -> None:
         """Widen the output's steps a little: the residual's factors become whole and nothing is lost on the trunk."""
         op, target = layer.op, self.encodings[layer.op.name]
@@ -189,9 +196,11 @@ class Exporter:
 
     def _residual_shift(self, op: Operation, target: Encoding) -> int:
         """The largest second shift with which the residual's factors and the branch fit."""
-        ratios, source = self._ratio(op, target), self.encodings[op.residual]
-        branches = self.seen.statistics[op.name].branch.double() / (target.scale * target.factors) * _HEADROOM
-        ratio, branch = float(ratios.max()), float((branches + ratios * (source.zeros - source.zero).abs()).max())
+        ratios, branches = (
+            self._ratio(op, target),
+            self.seen.statistics[op.name].branch.double() / (target.scale * target.factors),
+        )
+        ratio, branch = float(ratios.max()), float((branches * _HEADROOM + ratios * self._left(op).abs()).max())
         out_shift = min(
             int(np.floor(np.log2(_THREE_MAX / ratio))), int(np.floor(np.log2(_T_MAX / max(branch, 1.0)))), OUT_SHIFT_MAX
         )

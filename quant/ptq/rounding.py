@@ -47,17 +47,25 @@ def effective(layer: FloatLayer, source: Encoding) -> Tensor:
     return layer.weight.double() * per_input(source.factors, layer)
 
 
-def rounded(layer: FloatLayer, source: Encoding, mean: Tensor | None, moments: Moments | None, options: Options) -> Rounded:
+def rounded(
+    layer: FloatLayer,
+    source: Encoding,
+    mean: Tensor | None,
+    moments: Moments | None,
+    options: Options,
+    *,
+    beside: Tensor | float = 0.0,
+) -> Rounded:
     """Round to integers, with the scales that ``options.weights`` asks for.
 
     With the ``moments`` of the layer's inputs errors make up for one another (:mod:`quant.ptq.compensate`); without, each weight
     is rounded to the nearest. ``mean`` is the input's (``[C]``); what the weights' rounding does to it goes into the bias. None
-    leaves the bias as it is.
+    leaves the bias as it is. ``beside`` is what else the bias will have to hold (real, not negative, ``[O]``).
     """
     wanted = effective(layer, source)
     scales = weight_scales(wanted.flatten(1), options.weights)
     # A channel that is all but constant has tiny weights beside its bias: a coarser scale keeps the bias small enough.
-    scales = torch.maximum(scales, layer.bias.double().abs() / (source.scale * (ACC_LIMIT >> 3)))
+    scales = torch.maximum(scales, (layer.bias.double().abs() + beside) / (source.scale * (ACC_LIMIT >> 3)))
     if moments is None:
         weight = (wanted / by_output(scales, wanted)).round().clamp(-_TOP, _TOP)
     else:
