@@ -123,7 +123,7 @@ def test_sizes_of_memories():
 
 def test_an_estimate_is_the_sum_of_its_parts():
     assert sum(part.bram18 for part in breakdown(TOY).values()) == estimate(TOY).bram18
-    assert estimate(TOY).dsp >= TOY.multipliers + 2 * TOY.l * TOY.m
+    assert estimate(TOY).dsp >= TOY.multipliers // 2 + 2 * TOY.l * TOY.m
 
 
 def test_zcu102_fits_its_device():
