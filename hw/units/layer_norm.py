@@ -109,7 +109,7 @@ class LayerNormCore(wiring.Component):
         """Two a channel for the wide product, four for the variance; square, centring and gamma are lookup tables'."""
         luts = (
             product_resources(ACT_BITS, ACT_BITS, dsp=False)
-            + product_resources(DESCRIPTOR["count"].width, ACT_BITS, dsp=False)
+            + product_resources(DESCRIPTOR["count"].width, ACT_BITS, dsp=False, plus=True)
             + product_resources(NORM_BITS, GAMMA_BITS, dsp=False)
         )
         return (Resources(dsp=2) + luts) * config.m + Resources(dsp=4)

@@ -75,11 +75,11 @@ def registered_product(m: Module, x: Value, y: Value, name: str, *, dsp: bool, p
     return result
 
 
-def product_resources(x_bits: int, y_bits: int, *, dsp: bool) -> Resources:
-    """A DSP, or a lookup table for each bit of the adders (the rows' gates fit into them)."""
+def product_resources(x_bits: int, y_bits: int, *, dsp: bool, plus: bool = False) -> Resources:
+    """A DSP, or about a lookup table for each bit of the adders (with two outputs it has room for the gates of both rows)."""
     if dsp:
         return Resources(dsp=1)
-    luts, rows, bits, gap = 0, y_bits, x_bits, 1
+    luts, rows, bits, gap = 0, y_bits + plus, x_bits, 1
     while rows > 1:
         bits += 1
         luts += rows // 2 * bits

@@ -81,7 +81,7 @@ class SecondStep(wiring.Component):
     @staticmethod
     def resources(dsp: bool = True) -> Resources:
         """Its multiplier."""
-        return product_resources(PRE_BITS, THREE_BITS + 1, dsp=dsp)
+        return product_resources(PRE_BITS, THREE_BITS + 1, dsp=dsp, plus=True)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from pathlib import Path
 
 import pytest
 from amaranth import signed, unsigned
@@ -132,6 +133,12 @@ def test_zcu102_fits_its_device():
     cost = estimate(ZCU102)
     assert cost.dsp <= 1120
     assert cost.bram36 <= 912
+
+
+def test_the_front_page_says_what_zcu102_takes():
+    cost = estimate(ZCU102)
+    front = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"it needs {cost.dsp} DSPs and {cost.bram36:.0f} BRAM36 of an xczu9eg" in front
 
 
 def test_the_table(capsys):

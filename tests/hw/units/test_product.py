@@ -4,14 +4,15 @@ import itertools
 from typing import Any
 
 import pytest
-from amaranth import Module, Shape, signed, unsigned
+from amaranth import Module, Shape, Signal, signed, unsigned
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.units.product import _joined as true_joined
 from hw.units.product import _level as true_level
 from hw.units.product import _rows as true_rows
-from hw.units.product import logic_product, registered_product
+from hw.units.product import logic_product, product_resources, registered_product
 from tests.hw.units.drive import stream_through
 
 
@@ -75,6 +76,24 @@ def test_products_without_registers_are_exact(shapes: Any):
     vectors = [{"x": a, "y": b} for a, b in itertools.product(ends(shapes[0]), ends(shapes[1]))]
     got = stream_through(Product(*shapes, False), 0, vectors, ["now"])
     assert [out["now"] for out in got] == [v["x"] * v["y"] for v in vectors]
+
+
+@pytest.mark.parametrize("shapes", SHAPES[6:])
+def test_the_count_of_lookup_tables_is_that_of_the_adders_bits(monkeypatch: pytest.MonkeyPatch, shapes: Any):
+    bits = 0
+
+    def counted(low: tuple[int, Value], high: tuple[int, Value]) -> tuple[int, Value]:
+        nonlocal bits
+        place, whole = true_joined(low, high)
+        bits += len(whole) - (high[0] - low[0])
+        return place, whole
+
+    monkeypatch.setattr("hw.units.product._joined", counted)
+    x, y, plus = (None if shape is None else Signal(shape) for shape in shapes)
+    m = Module()
+    m._MustUse__silence = True
+    registered_product(m, x, y, "product", dsp=False, plus=plus)
+    assert product_resources(len(x), len(y), dsp=False, plus=plus is not None).lutmul == pytest.approx(bits, rel=0.2)
 
 
 def sign_counted_positive(x: Value, y: Value) -> list[tuple[int, Value]]:
