@@ -52,6 +52,10 @@ class AcceleratorConfig:
     divisor_rows: int
     #: Widest picture that the loader's line buffer holds, in pixels.
     max_picture_width: int
+    #: Slots of post-processing (of ``l``) whose requantizers, and whose second steps, multiply in DSPs; the others' multipliers
+    #: are made of lookup tables and take as many cycles.
+    first_dsp_slots: int
+    second_dsp_slots: int
     #: Depth of the result queue between an engine and post-processing, in words of L x M accumulators.
     result_depth: int = 16
     #: Address bits of the AXI4 master.
@@ -98,6 +102,9 @@ class AcceleratorConfig:
             raise UserError(f"configuration {self.name}: l is {self.l}, and must be a multiple of m = {self.m}")
         if not 4 <= self.m <= 8:
             raise UserError(f"configuration {self.name}: m is {self.m}; supported are 4 and 8")
+        for field in ("first_dsp_slots", "second_dsp_slots"):
+            if not 0 <= getattr(self, field) <= self.l:
+                raise UserError(f"configuration {self.name}: {field} is {getattr(self, field)}, and may be 0 to l = {self.l}")
 
     @property
     def multipliers(self) -> int:
@@ -143,7 +150,7 @@ class AcceleratorConfig:
         return replace(self, **changes)
 
 
-#: Simulates in seconds; the built-in network fits it.
+#: Simulates in seconds; the built-in network fits it. Half of post-processing is of either kind, so that both are tried.
 TOY = AcceleratorConfig(
     name="toy",
     n=4,
@@ -162,9 +169,12 @@ TOY = AcceleratorConfig(
     z_rows=64,
     divisor_rows=64,
     max_picture_width=64,
+    first_dsp_slots=2,
+    second_dsp_slots=2,
 )
 
-#: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM.
+#: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM. Its DSPs are the array's, and those of
+#: half of the requantizers.
 ZCU102 = AcceleratorConfig(
     name="zcu102",
     n=8,
@@ -183,6 +193,8 @@ ZCU102 = AcceleratorConfig(
     z_rows=128,
     divisor_rows=1024,
     max_picture_width=512,
+    first_dsp_slots=8,
+    second_dsp_slots=0,
 )
 
 CONFIGURATIONS = {config.name: config for config in (TOY, ZCU102)}

@@ -16,11 +16,12 @@ DSP_PRODUCT_BITS = 9
 
 @dataclass(frozen=True)
 class Resources:
-    """DSP slices, 18-Kbit block RAMs and lookup tables used as memory."""
+    """DSP slices, 18-Kbit block RAMs, lookup tables used as memory and those that multipliers are made of."""
 
     dsp: int = 0
     bram18: int = 0
     lutram: int = 0
+    lutmul: int = 0
 
     @property
     def bram36(self) -> float:
@@ -28,10 +29,10 @@ class Resources:
         return self.bram18 / 2
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.dsp + other.dsp, self.bram18 + other.bram18, self.lutram + other.lutram)
+        return Resources(self.dsp + other.dsp, self.bram18 + other.bram18, self.lutram + other.lutram, self.lutmul + other.lutmul)
 
     def __mul__(self, count: int) -> "Resources":
-        return Resources(self.dsp * count, self.bram18 * count, self.lutram * count)
+        return Resources(self.dsp * count, self.bram18 * count, self.lutram * count, self.lutmul * count)
 
 
 def ram(word: ShapeLike, rows: int) -> Resources:

@@ -1,6 +1,7 @@
-"""One block of multipliers: adder trees over the inputs of each lane, or an accumulator for each multiplier."""
+"""One block of multipliers: adder trees over the inputs of each lane, or an accumulator for each product."""
 
 from amaranth import Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -15,22 +16,48 @@ PRODUCT_BITS = ACT_BITS + WEIGHT_BITS
 MAX_TAPS = 25
 #: Width of an own accumulator.
 OWN_BITS = PRODUCT_BITS + (MAX_TAPS - 1).bit_length()
+#: Distance of the two products in a DSP, and the width of the lower one's field: the narrower operand of a DSP48E2 has 18 bits
+#: and its wider one 27, which leaves 9 for the upper lane with the lower lane's borrow.
+FIELD_BITS = 18
+#: Most products of a field before it overflows.
+MAX_INPUTS = 8
+
+
+def lower_field(packed: Value) -> Value:
+    """The even lane of packed products or sums."""
+    return packed[:FIELD_BITS].as_signed()
+
+
+def upper_field(packed: Value) -> Value:
+    """The odd lane: ``(packed - lower) >> FIELD_BITS``, what lies there and the borrow that a negative lower field took."""
+    return packed[FIELD_BITS:].as_signed() + packed[FIELD_BITS - 1]
 
 
 class MacBlock(wiring.Component):
-    """``lanes x inputs`` int8 multipliers; each stage is registered as a DSP48 wants it (operands, product, sum).
+    """``lanes x inputs`` int8 multipliers, two lanes in a DSP: ``((odd << FIELD_BITS) + even) * shared``.
+
+    All lanes of a block multiply by the same operands, one an input. Each stage is registered as a DSP48E2 wants it: operands,
+    pre-adder, product. The trees add packed products; the accumulators take the fields apart (a borrow is their carry-in).
+
+    *Exact.* Both operands lie in -128 .. 127, so a product lies in -16256 .. 16384, and up to ``MAX_INPUTS`` of them in
+    -130048 .. 131072, of which the lower field holds everything but the last number. It takes eight products of -128 by -128 in
+    one beat, which no task has: in PW and DW one of the operands is a weight, in -127 .. 127 (integer contract, section 1); in
+    K^T V, DIV and QZ the shared operand has passed a relu. The upper field has no neighbour and only its borrow is needed.
+    An own accumulator takes single products apart, which any operands may give.
 
     Parameters
     ----------
     lanes, inputs : int
-        Size of the block.
+        Size of the block: an even number of lanes, at most ``MAX_INPUTS`` inputs.
     own : bool
-        Also give each multiplier its own accumulator (the R-MAC engine's DW mode).
+        Also give each product its own accumulator (the R-MAC engine's DW mode).
 
     Members
     -------
-    x, w : In(ArrayLayout([lanes][inputs] of int8))
-        Operands of every multiplier.
+    shared : In(ArrayLayout([inputs] of int8))
+        The operand that all lanes of an input have in common.
+    private : In(ArrayLayout([lanes][inputs] of int8))
+        The other operand of every multiplier.
     valid : In(1)
         The operands count.
     first : In(1)
@@ -41,17 +68,21 @@ class MacBlock(wiring.Component):
         Sum over the beats alone, ``own_latency`` cycles after the operands. Only with ``own``.
     """
 
+    #: Registers up to the product, as a DSP has them.
+    _PRODUCT_CYCLES = 3
     #: Cycles from operands to their sum in ``own_acc``.
-    own_latency = 3
+    own_latency = _PRODUCT_CYCLES + 1
 
     def __init__(self, lanes: int, inputs: int, *, own: bool = False):
+        if lanes % 2 or inputs > MAX_INPUTS:
+            raise ValueError(f"{lanes} lanes of {inputs} inputs: lanes come in pairs, of {MAX_INPUTS} inputs at most")
         self.lanes = lanes
         self.inputs = inputs
         self.own = own
-        operand = data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), inputs), lanes)
+        operand = data.ArrayLayout(signed(ACT_BITS), inputs)
         members = {
-            "x": In(operand),
-            "w": In(operand),
+            "shared": In(operand),
+            "private": In(data.ArrayLayout(operand, lanes)),
             "valid": In(1),
             "first": In(1),
             "acc": Out(data.ArrayLayout(signed(ACC_BITS), lanes)),
@@ -62,40 +93,44 @@ class MacBlock(wiring.Component):
 
     @property
     def tree_latency(self) -> int:
-        """Cycles from operands to their sum in ``acc``: operand, product, tree, accumulator registers."""
-        return 3 + exact_log2(self.inputs)
+        """Cycles from operands to their sum in ``acc``: operands, pre-adder, product, tree, accumulator registers."""
+        return self._PRODUCT_CYCLES + exact_log2(self.inputs) + 1
 
     @staticmethod
     def resources(lanes: int, inputs: int) -> Resources:
-        """A DSP slice a multiplier, which also accumulates where each has its own sum."""
-        return Resources(dsp=lanes * inputs)
+        """A DSP slice for two lanes of an input; accumulators are adders."""
+        return Resources(dsp=lanes // 2 * inputs)
 
     def elaborate(self, platform: object) -> Module:
-        """Operand, product, tree and accumulator registers."""
+        """Operand, pre-adder, product, tree and accumulator registers."""
         m = Module()
-        x, w = Signal.like(self.x), Signal.like(self.w)
-        m.d.sync += [x.eq(self.x), w.eq(self.w)]
-        own_valid, own_first = delayed(m, self.valid, 2, "own_valid", reset=True), delayed(m, self.first, 2, "own_first")
+        private = delayed(m, self.private, 1, "private")
+        # The pre-adder's register delays the packed operand by a cycle, a second operand register the shared one.
+        shared = delayed(m, self.shared, 2, "shared")
+        own_valid = delayed(m, self.valid, self._PRODUCT_CYCLES, "own_valid", reset=True)
+        own_first = delayed(m, self.first, self._PRODUCT_CYCLES, "own_first")
         tree_valid = delayed(m, self.valid, self.tree_latency - 1, "tree_valid", reset=True)
         tree_first = delayed(m, self.first, self.tree_latency - 1, "tree_first")
-        for lane in range(self.lanes):
+        for even in range(0, self.lanes, 2):
             level = []
             for i in range(self.inputs):
-                product = Signal(signed(PRODUCT_BITS), name=f"product_{lane}_{i}")
-                m.d.sync += product.eq(x[lane][i] * w[lane][i])
+                packed = Signal(signed(FIELD_BITS + ACT_BITS + 1), name=f"packed_{even}_{i}", reset_less=True)
+                m.d.sync += packed.eq((private[even + 1][i] << FIELD_BITS) + private[even][i])
+                product = Signal(signed(FIELD_BITS + PRODUCT_BITS), name=f"product_{even}_{i}", reset_less=True)
+                m.d.sync += product.eq(packed * shared[i])
                 level.append(product)
                 if self.own:
                     with m.If(own_valid):
-                        m.d.sync += self.own_acc[lane][i].eq(product + Mux(own_first, 0, self.own_acc[lane][i]))
-            width = PRODUCT_BITS
+                        for lane, field in ((even, lower_field(product)), (even + 1, upper_field(product))):
+                            m.d.sync += self.own_acc[lane][i].eq(Mux(own_first, 0, self.own_acc[lane][i]) + field)
             while len(level) > 1:
-                width += 1
                 sums = []
                 for i in range(0, len(level), 2):
-                    total = Signal(signed(width), name=f"sum_{lane}_{width}_{i}")
+                    total = Signal((level[i] + level[i + 1]).shape(), name=f"sum_{even}_{len(level)}_{i}", reset_less=True)
                     m.d.sync += total.eq(level[i] + level[i + 1])
                     sums.append(total)
                 level = sums
             with m.If(tree_valid):
-                m.d.sync += self.acc[lane].eq(level[0] + Mux(tree_first, 0, self.acc[lane]))
+                for lane, field in ((even, lower_field(level[0])), (even + 1, upper_field(level[0]))):
+                    m.d.sync += self.acc[lane].eq(Mux(tree_first, 0, self.acc[lane]) + field)
         return m

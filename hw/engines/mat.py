@@ -266,16 +266,15 @@ class MatEngine(wiring.Component):
             for c in range(config.m):
                 m.d.comb += self.joint.x[block][c].eq(Mux(task.relu & (word[c] < 0), 0, word[c]))
             m.submodules[f"block_{block}"] = macs = MacBlock(config.n, config.m)
-            m.d.comb += [macs.valid.eq(valid), macs.first.eq(here.first)]
+            m.d.comb += [macs.valid.eq(valid), macs.first.eq(here.first), macs.shared.eq(self.joint.x[block])]
             for n in range(config.n):
-                m.d.comb += macs.x[n].eq(self.joint.x[block])
                 with m.If(is_qz):
-                    m.d.comb += macs.w[n].eq(dynamic[n])
+                    m.d.comb += macs.private[n].eq(dynamic[n])
                 with m.Elif(is_div):
                     part = (self.ksum, self.ksum_low)[n] if n < 2 else [0] * config.m
-                    m.d.comb += [to.eq(value) for to, value in zip(macs.w[n], part, strict=True)]
+                    m.d.comb += [to.eq(value) for to, value in zip(macs.private[n], part, strict=True)]
                 with m.Else():
-                    m.d.comb += macs.w[n].eq(self.weights.row[block][n])
+                    m.d.comb += macs.private[n].eq(self.weights.row[block][n])
             blocks.append(macs)
         m.d.comb += [self.joint.valid.eq(valid & task.joint), self.joint.first.eq(here.first)]
         return blocks

@@ -1,4 +1,4 @@
-"""The R-MAC engine: adder trees beside MAT's, or an accumulator for each multiplier (arXiv 2405.03882, section IV)."""
+"""The R-MAC engine: adder trees beside MAT's, or an accumulator for each product (arXiv 2405.03882, section IV)."""
 
 from amaranth import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -192,27 +192,26 @@ class RMacEngine(wiring.Component):
             # The last lane of the row that holds the tap is the padding of the same channels.
             pad = self.weights.row[block][config.taps_per_row]
             channel, half = block % size, block // size
+            # What the lanes share is the tap in DW mode, otherwise the activation.
+            for s in range(config.s):
+                of_pixel = half * size + s
+                k_value = k_words[of_pixel][channel]
+                with m.If(is_pw):
+                    m.d.comb += macs.shared[s].eq(self.joint.x[block][s])
+                with m.Elif(is_dw):
+                    m.d.comb += macs.shared[s].eq(tap[s])
+                with m.Else():
+                    m.d.comb += macs.shared[s].eq(Mux(head_here.lanes[of_pixel] & (k_value > 0), k_value, 0))
             for lane in range(config.t):
                 pixel, group = (block * config.t + lane) % lanes, (block * config.t + lane) // lanes
                 for s in range(config.s):
                     straight, spread = self.read.data[group][pixel][s], self.read.data[group][2 * pixel % lanes][s]
-                    of_pixel = half * size + s
-                    k_value = k_words[of_pixel][channel]
                     with m.If(is_pw):
-                        m.d.comb += [
-                            macs.x[lane][s].eq(self.joint.x[block][s]),
-                            macs.w[lane][s].eq(self.weights.row[block][lane][s]),
-                        ]
+                        m.d.comb += macs.private[lane][s].eq(self.weights.row[block][lane][s])
                     with m.Elif(is_dw):
-                        m.d.comb += [
-                            macs.x[lane][s].eq(Mux(dw_here.outside[pixel], pad[s], Mux(two, spread, straight))),
-                            macs.w[lane][s].eq(tap[s]),
-                        ]
+                        m.d.comb += macs.private[lane][s].eq(Mux(dw_here.outside[pixel], pad[s], Mux(two, spread, straight)))
                     with m.Else():
-                        m.d.comb += [
-                            macs.x[lane][s].eq(Mux(head_here.lanes[of_pixel] & (k_value > 0), k_value, 0)),
-                            macs.w[lane][s].eq(v_words[of_pixel][lane]),
-                        ]
+                        m.d.comb += macs.private[lane][s].eq(v_words[half * size + s][lane])
             blocks.append(macs)
         return blocks
 

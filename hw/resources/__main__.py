@@ -11,7 +11,8 @@ def main(name: str = "zcu102") -> None:
     """Print the table of a configuration."""
     config = configuration(name)
     for part, cost in {**breakdown(config), "total": estimate(config)}.items():
-        print(f"{part:16} {cost.dsp:5} DSP {cost.bram36:7.1f} BRAM36 {cost.lutram:6} LUT as memory")
+        luts = f"{cost.lutram:6} LUT as memory {cost.lutmul:6} LUT as multipliers"
+        print(f"{part:16} {cost.dsp:5} DSP {cost.bram36:7.1f} BRAM36 {luts}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hw.control.descriptor import DESCRIPTOR
 from hw.cost import Resources
 from hw.delay import delayed
 from hw.units.isqrt import IntegerSquareRoot
+from hw.units.product import logic_product, product_resources, registered_product
 from hw.units.reciprocal import Reciprocal
 from hw.units.rounding import halved, saturated
 from quant.contract import ACC_BITS, ACT_BITS, GAMMA_BITS
@@ -38,8 +39,8 @@ class LayerNormCore(wiring.Component):
     """``acc = n * gamma`` of a vector; ``bias`` and scale follow in post-processing.
 
     The first pass sums the vector and its squares, then the reciprocal of the deviation is computed once, then the second pass
-    normalizes. Words come one a cycle at most, in any rhythm. With words of 8 channels Yosys (synth_xilinx -family xcup) infers
-    44 DSP48E2.
+    normalizes. Words come one a cycle at most, in any rhythm. As it works once a picture, only its widest products are
+    DSPs': with words of 8 channels Yosys (synth_xilinx -family xcup) infers 20 DSP48E2.
 
     Parameters
     ----------
@@ -105,8 +106,13 @@ class LayerNormCore(wiring.Component):
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
-        """Five a channel: square, centring, gamma, and two for the wide product; four for the variance."""
-        return Resources(dsp=5 * config.m + 4)
+        """Two a channel for the wide product, four for the variance; square, centring and gamma are lookup tables'."""
+        luts = (
+            product_resources(ACT_BITS, ACT_BITS, dsp=False)
+            + product_resources(DESCRIPTOR["count"].width, ACT_BITS, dsp=False, plus=True)
+            + product_resources(NORM_BITS, GAMMA_BITS, dsp=False)
+        )
+        return (Resources(dsp=2) + luts) * config.m + Resources(dsp=4)
 
     def elaborate(self, platform: object) -> Module:
         """Both passes and what lies between them."""
@@ -123,7 +129,10 @@ class LayerNormCore(wiring.Component):
         for channel in range(self.config.m):
             value = Signal(signed(ACT_BITS), name=f"kept_{channel}", reset_less=True)
             product = Signal(_SQUARE_SHAPE, name=f"square_{channel}", reset_less=True)
-            m.d.sync += [value.eq(Mux(self.sum_lanes[channel], self.sum_word[channel], 0)), product.eq(value * value)]
+            m.d.sync += [
+                value.eq(Mux(self.sum_lanes[channel], self.sum_word[channel], 0)),
+                product.eq(logic_product(value, value)),
+            ]
             kept.append(value)
             square.append(product)
         word_total = Signal(_total(kept).shape(), reset_less=True)
@@ -165,16 +174,11 @@ class LayerNormCore(wiring.Component):
         m.d.comb += self.o_valid.eq(delayed(m, self.norm_valid, self.latency, "norm_valid", reset=True))
         for channel in range(self.config.m):
             value = delayed(m, self.norm_word[channel], 1, f"value_{channel}")
-            scaled = Signal((self.count * value).shape(), name=f"scaled_{channel}", reset_less=True)
-            m.d.sync += scaled.eq(self.count * value)
-            centred = Signal((scaled - total).shape(), name=f"centred_{channel}", reset_less=True)
-            m.d.sync += centred.eq(scaled - total)
+            centred = registered_product(m, self.count, value, f"centred_{channel}", dsp=False, plus=-total)
             product = Signal((centred * inverse).shape(), name=f"product_{channel}", reset_less=True)
             m.d.sync += product.eq(centred * inverse)
             late = delayed(m, product, 1, f"product_{channel}")
             normal = Signal(signed(NORM_BITS), name=f"normal_{channel}", reset_less=True)
             m.d.sync += normal.eq(saturated(halved(late >> (NORM_SHIFT - 1)), NORM_BITS))
             gamma = delayed(m, self.norm_gamma[channel], self.latency - 2, f"gamma_{channel}")
-            weighted = Signal((normal * gamma).shape(), name=f"weighted_{channel}", reset_less=True)
-            m.d.sync += weighted.eq(normal * gamma)
-            m.d.sync += self.o[channel].eq(weighted)
+            m.d.comb += self.o[channel].eq(registered_product(m, normal, gamma, f"weighted_{channel}", dsp=False))

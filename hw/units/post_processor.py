@@ -159,9 +159,11 @@ class PostProcessor(wiring.Component):
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
         """A requantizer and a second step a lane, the divisor buffer and the multiplier of its address."""
-        lane = Requantizer.resources() + SecondStep.resources()
+        slots = Resources()
+        for unit, dsp_slots in ((Requantizer, config.first_dsp_slots), (SecondStep, config.second_dsp_slots)):
+            slots += unit.resources(dsp=True) * dsp_slots + unit.resources(dsp=False) * (config.l - dsp_slots)
         address = Resources(dsp=1 if ceil_log2(config.divisor_rows) >= DSP_PRODUCT_BITS else 0)
-        return lane * (config.l * config.m) + DivisorBuffer.resources(config) + address
+        return slots * config.m + DivisorBuffer.resources(config) + address
 
     def elaborate(self, platform: object) -> Module:
         """The arbiter, the line of what accompanies a result, and the values' pipeline."""
@@ -321,7 +323,7 @@ class PostProcessor(wiring.Component):
             for channel in range(self.config.m):
                 name = f"{slot}_{channel}"
                 param = found[slot][channel]
-                m.submodules[f"requantizer_{name}"] = lane = Requantizer()
+                m.submodules[f"requantizer_{name}"] = lane = Requantizer(dsp=slot < self.config.first_dsp_slots)
                 m.d.comb += [
                     lane.acc.eq(self._sums[slot][channel]),
                     lane.bias.eq(param.bias),
@@ -361,7 +363,7 @@ class PostProcessor(wiring.Component):
             q.append([])
             t_out.append([])
             for channel in range(self.config.m):
-                m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep()
+                m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep(dsp=slot < self.config.second_dsp_slots)
                 m.d.comb += [
                     lane.t.eq(t[slot][channel]),
                     lane.three.eq(params[slot][channel].three),

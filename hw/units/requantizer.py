@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from hw.cost import Resources
 from hw.delay import delayed
+from hw.units.product import product_resources, registered_product
 from hw.units.rounding import RoundingShift
 from quant.contract import ACC_BITS, CODE_BITS, MULT_BITS, PRE_BITS, SHIFT_MAX
 
@@ -21,7 +22,12 @@ class Requantizer(wiring.Component):
 
     A pure pipeline: a new value each cycle, ``latency`` cycles. The first four registers are those of a DSP48E2: operands,
     pre-adder, product, and the product once more at the output; then come the three steps of the rounding shift.
-    Yosys (synth_xilinx -family xcup) infers one DSP48E2.
+    Yosys (synth_xilinx -family xcup) infers one DSP48E2. Without ``dsp`` the product is made of lookup tables, in as many cycles.
+
+    Parameters
+    ----------
+    dsp : bool
+        The product is a DSP's.
 
     Members
     -------
@@ -40,7 +46,8 @@ class Requantizer(wiring.Component):
     #: Cycles from the inputs to ``t``.
     latency = _PRODUCT_CYCLES + RoundingShift.latency
 
-    def __init__(self) -> None:
+    def __init__(self, dsp: bool = True):
+        self.dsp = dsp
         super().__init__(
             {
                 "acc": In(signed(ACC_BITS)),
@@ -53,9 +60,9 @@ class Requantizer(wiring.Component):
         )
 
     @staticmethod
-    def resources() -> Resources:
+    def resources(dsp: bool = True) -> Resources:
         """Its multiplier, which takes operands of 27 bits."""
-        return Resources(dsp=1)
+        return product_resources(ACC_BITS, MULT_BITS, dsp=dsp)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""
@@ -65,14 +72,13 @@ class Requantizer(wiring.Component):
         total = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += total.eq(acc + bias)
         mult = delayed(m, self.mult, 2, "mult")
-        product = Signal(signed(ACC_BITS + MULT_BITS), reset_less=True)
-        m.d.sync += product.eq(total * mult)
+        product = registered_product(m, total, mult, "product", dsp=self.dsp)
 
         shift = Signal(TOTAL_SHIFT_BITS, reset_less=True)
         m.d.sync += shift.eq(self.shift + self.code)
         m.submodules.rounding = rounding = RoundingShift(len(product), TOTAL_SHIFT_BITS, PRE_BITS)
         m.d.comb += [
-            rounding.i.eq(delayed(m, product, 1, "product")),
+            rounding.i.eq(product),
             rounding.shift.eq(delayed(m, shift, self._PRODUCT_CYCLES - 1, "shift")),
             self.t.eq(rounding.o),
         ]

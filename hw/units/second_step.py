@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from hw.control.descriptor import DESCRIPTOR, Act
 from hw.cost import Resources
 from hw.delay import delayed
+from hw.units.product import product_resources, registered_product
 from hw.units.rounding import RoundingShift, saturated
 from quant.contract import ACT_BITS, OUT_SHIFT_MAX, PRE_BITS, THREE_BITS, ZERO_BITS
 
@@ -32,8 +33,13 @@ class SecondStep(wiring.Component):
     ==========  =======================================
 
     All of them are ``x * y + z`` of one DSP: operands, product and sum are registered, the operands once more before the
-    multiplier for the clamp; Yosys (synth_xilinx -family xcup) infers one DSP48E2. A pure pipeline: a new value each cycle,
-    ``latency`` cycles.
+    multiplier for the clamp; Yosys (synth_xilinx -family xcup) infers one DSP48E2. Without ``dsp`` product and sum
+    are made of lookup tables, in as many cycles. A pure pipeline: a new value each cycle, ``latency`` cycles.
+
+    Parameters
+    ----------
+    dsp : bool
+        Product and sum are a DSP's.
 
     Members
     -------
@@ -56,7 +62,8 @@ class SecondStep(wiring.Component):
     #: Cycles from the inputs to ``q`` and ``t_out``; the last one adds the zero point.
     latency = _SUM_CYCLES + RoundingShift.latency + 1
 
-    def __init__(self) -> None:
+    def __init__(self, dsp: bool = True):
+        self.dsp = dsp
         super().__init__(
             {
                 "t": In(signed(PRE_BITS)),
@@ -72,9 +79,9 @@ class SecondStep(wiring.Component):
         )
 
     @staticmethod
-    def resources() -> Resources:
+    def resources(dsp: bool = True) -> Resources:
         """Its multiplier."""
-        return Resources(dsp=1)
+        return product_resources(PRE_BITS, THREE_BITS + 1, dsp=dsp, plus=True)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""
@@ -103,11 +110,7 @@ class SecondStep(wiring.Component):
                 m.d.sync += [x.eq(centred), z.eq(t1)]
             with m.Default():
                 m.d.sync += [x.eq(0), z.eq(t1)]
-        product = Signal((x * y).shape(), reset_less=True)
-        m.d.sync += product.eq(x * y)
-        z3 = delayed(m, z, 1, "z")
-        v = Signal((product + z3).shape(), reset_less=True)
-        m.d.sync += v.eq(product + z3)
+        v = registered_product(m, x, y, "v", dsp=self.dsp, plus=z)
 
         m.submodules.rounding = rounding = RoundingShift(len(v), OUT_SHIFT_BITS, _NEAR_BITS)
         zero = delayed(m, self.zero, self.latency - 1, "zero")

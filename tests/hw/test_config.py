@@ -38,6 +38,8 @@ def test_a_copy_is_checked_and_leaves_the_original():
         ({"n": 8}, "n, t and m must be equal (a block's lanes fill one word); got 8, 4, 4"),
         ({"t": 2}, "n, t and m must be equal (a block's lanes fill one word); got 4, 2, 4"),
         ({"l": 2}, "l is 2, and must be a multiple of m = 4"),
+        ({"first_dsp_slots": 5}, "first_dsp_slots is 5, and may be 0 to l = 4"),
+        ({"second_dsp_slots": -1}, "second_dsp_slots is -1, and may be 0 to l = 4"),
         ({"n": 16, "m": 16, "t": 16, "s": 16, "l": 16}, "m is 16; supported are 4 and 8"),
         ({"n": 2, "m": 2, "t": 2, "s": 2}, "m is 2; supported are 4 and 8"),
     ],

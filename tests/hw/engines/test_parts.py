@@ -1,18 +1,20 @@
 """What the engines are made of, each alone: multipliers, queue, loop nests."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hw.compiler.tasks import Task
 from hw.config import TOY, AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Act, Buffer, Opcode
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
-from hw.engines.mac_block import OWN_BITS, MacBlock
+from hw.engines.mac_block import FIELD_BITS, OWN_BITS, MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from quant.contract import ACC_BITS
@@ -21,30 +23,136 @@ from tests.hw.units.drive import plain, simulate, stream_through
 EIGHT = TOY.with_(name="eight", l=8)
 
 
-@pytest.mark.parametrize("extreme", [None, -128, 127])
-def test_mac_block_sums_trees_and_products(extreme: int | None):
-    rng = np.random.default_rng(1)
-    dut = MacBlock(4, 4, own=True)
-    tree, own = np.zeros(4, np.int64), np.zeros((4, 4), np.int64)
+#: Operands whose products reach the ends of their fields, and those between which the lower field borrows and does not.
+EXTREMES = (-128, -127, -1, 0, 1, 127)
+
+
+def mac_vectors(
+    lanes: int, inputs: int, operands: Iterator[tuple[Any, Any]], seed: int = 1
+) -> tuple[list[dict[str, Any]], list[list], list[list]]:
+    """Beats of a block, some of which do not count, and what its accumulators then hold: sums of up to 25 beats."""
+    rng = np.random.default_rng(seed)
+    tree, own = np.zeros(lanes, np.int64), np.zeros((lanes, inputs), np.int64)
     vectors, trees, owns = [], [], []
     left = 0
-    for _ in range(200):
+    for shared, private in operands:
         valid, first = bool(rng.random() < 0.8), left == 0
-        x = np.full((4, 4), extreme) if extreme else rng.integers(-128, 128, (4, 4))
-        w = np.full((4, 4), -127) if extreme else rng.integers(-127, 128, (4, 4))
-        vectors.append({"x": x.tolist(), "w": w.tolist(), "valid": valid, "first": first})
+        shared, private = np.broadcast_to(shared, inputs), np.broadcast_to(private, (lanes, inputs))
+        vectors.append({"shared": shared.tolist(), "private": private.tolist(), "valid": valid, "first": first})
         if valid:
-            tree = (x * w).sum(axis=1) + (0 if first else tree)
-            own = x * w + (0 if first else own)
+            tree = (shared * private).sum(axis=1) + (0 if first else tree)
+            own = shared * private + (0 if first else own)
             left = int(rng.integers(0, 25)) if first else left - 1
+        # A sum stays until the next one comes.
         trees.append(tree.tolist())
         owns.append(own.tolist())
-    # A sum stays until the next one comes.
-    got = [out["acc"] for out in stream_through(dut, dut.tree_latency, vectors, ["acc"])]
-    assert got == trees
-    got = [out["own_acc"] for out in stream_through(MacBlock(4, 4, own=True), dut.own_latency, vectors, ["own_acc"])]
-    assert got == owns
+    return vectors, trees, owns
+
+
+def random_operands(lanes: int, inputs: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """First weights and activations, then the other way round, as in DW mode."""
+    rng = np.random.default_rng(2)
+    for beat in range(300):
+        low = (-128, -127) if beat % 2 else (-127, -128)
+        yield rng.integers(low[0], 128, inputs), rng.integers(low[1], 128, (lanes, inputs))
+
+
+def extreme_operands(lanes: int, inputs: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every pair of extremes in both fields at once beside every shared one, all inputs alike; but no eight squares of -128."""
+    for even in EXTREMES:
+        for odd in EXTREMES:
+            for shared in EXTREMES:
+                private = np.tile([[even], [odd]], (lanes // 2, inputs))
+                if shared == -128:
+                    private[:, -1] = np.maximum(private[:, -1], -127)
+                yield np.full(inputs, shared), private
+
+
+def block_errors(make: Callable[..., MacBlock], size: int, operands: Callable[..., Iterator[tuple[Any, Any]]]) -> list[str]:
+    """Which of a block's outputs are wrong."""
+    dut = make(size, size, own=True)
+    vectors, trees, owns = mac_vectors(size, size, operands(size, size))
+    got = stream_through(make(size, size, own=True), dut.tree_latency, vectors, ["acc"])
+    wrong = ["acc"] if [out["acc"] for out in got] != trees else []
+    got = stream_through(dut, dut.own_latency, vectors, ["own_acc"])
+    return wrong + (["own_acc"] if [out["own_acc"] for out in got] != owns else [])
+
+
+@pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.parametrize("operands", [random_operands, extreme_operands])
+def test_mac_block_sums_trees_and_products(size: int, operands: Any):
+    assert block_errors(MacBlock, size, operands) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_packed_products_are_those_of_two_multipliers(draws: st.DataObject):
+    """Any weights and activations, the ends of their ranges above all."""
+    weights, activations = (
+        st.one_of(st.sampled_from((low, low + 1, -1, 0, 1, 126, 127)), st.integers(low, 127)) for low in (-127, -128)
+    )
+    depthwise = draws.draw(st.booleans())
+    shared, private = (weights, activations) if depthwise else (activations, weights)
+    beats = draws.draw(
+        st.lists(
+            st.tuples(st.lists(shared, min_size=8, max_size=8), st.lists(private, min_size=16, max_size=16)),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    operands = [(np.array(one), np.array(two).reshape(2, 8)) for one, two in beats]
+    dut = MacBlock(2, 8, own=True)
+    vectors, trees, owns = mac_vectors(2, 8, iter(operands))
+    outputs = {"acc": (trees, dut.tree_latency), "own_acc": (owns, dut.own_latency)}
+    for name, (expected, latency) in outputs.items():
+        assert [out[name] for out in stream_through(MacBlock(2, 8, own=True), latency, vectors, [name])] == expected
     dut._MustUse__silence = True
+
+
+#: What is wrong with the packing, and the outputs that must show it.
+PACKING_BUGS: dict[str, tuple[str, Any, list[str]]] = {
+    "upper field without its borrow": (
+        "upper_field",
+        lambda packed: packed[FIELD_BITS:].as_signed(),
+        ["acc", "own_acc"],
+    ),
+    "upper field always with a borrow": (
+        "upper_field",
+        lambda packed: packed[FIELD_BITS:].as_signed() + 1,
+        ["acc", "own_acc"],
+    ),
+    "borrow taken a bit too low": (
+        "upper_field",
+        lambda packed: packed[FIELD_BITS:].as_signed() + packed[FIELD_BITS - 2],
+        ["acc"],
+    ),
+    "lower field without a sign": ("lower_field", lambda packed: packed[:FIELD_BITS], ["acc", "own_acc"]),
+    "lower field cut short": ("lower_field", lambda packed: packed[: FIELD_BITS - 1].as_signed(), ["acc"]),
+    "fields too close for eight products": ("FIELD_BITS", FIELD_BITS - 1, ["acc"]),
+    "fields too close for a product": ("FIELD_BITS", 15, ["acc", "own_acc"]),
+}
+
+
+@pytest.mark.parametrize("bug", PACKING_BUGS)
+def test_a_planted_packing_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: str):
+    name, false, wrong = PACKING_BUGS[bug]
+    monkeypatch.setattr(f"hw.engines.mac_block.{name}", false)
+    assert block_errors(MacBlock, 8, extreme_operands) == wrong
+
+
+def test_eight_squares_of_the_least_number_are_what_does_not_fit():
+    """What the docstring says that no task has: everything else fits."""
+    dut, worst = MacBlock(2, 8), [-128] * 8
+    beat = {"shared": worst, "private": [worst, [0] * 8], "valid": 1, "first": 1}
+    assert stream_through(dut, dut.tree_latency, [beat], ["acc"]) == [{"acc": [-(2**17), 1]}]
+
+
+@pytest.mark.parametrize(("lanes", "inputs"), [(3, 4), (4, 16)])
+def test_lanes_come_in_pairs_of_few_inputs(lanes: int, inputs: int):
+    dut = MacBlock.__new__(MacBlock)
+    dut._MustUse__silence = True
+    with pytest.raises(ValueError, match="lanes come in pairs"):
+        dut.__init__(lanes, inputs)
 
 
 def test_accumulators_are_wide_enough():

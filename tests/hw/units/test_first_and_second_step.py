@@ -42,9 +42,10 @@ def requantizer_vectors(rng):
         }
 
 
-def test_requantizer():
+@pytest.mark.parametrize("dsp", [True, False])
+def test_requantizer(dsp: bool):
     vectors = list(requantizer_vectors(random.Random(1)))
-    got = [out["t"] for out in stream_through(Requantizer(), Requantizer.latency, vectors, ["t"])]
+    got = [out["t"] for out in stream_through(Requantizer(dsp), Requantizer.latency, vectors, ["t"])]
     field = {name: np.array([v[name] for v in vectors], dtype=np.int64) for name in vectors[0]}
     exact = arithmetic.rs((field["acc"] + field["bias"]) * field["mult"], field["shift"] + field["code"])
     expected = arithmetic.sat(exact, PRE_BITS)
@@ -115,9 +116,10 @@ def expected_second_step(v):
     return int(arithmetic.sat(arithmetic.rs(value, v["out_shift"]) + v["zero"], 8))
 
 
-def test_second_step():
+@pytest.mark.parametrize("dsp", [True, False])
+def test_second_step(dsp: bool):
     vectors = list(second_step_vectors(random.Random(3)))
-    got = stream_through(SecondStep(), SecondStep.latency, vectors, ["q", "t_out"])
+    got = stream_through(SecondStep(dsp), SecondStep.latency, vectors, ["q", "t_out"])
     for vector, out in zip(vectors, got, strict=True):
         assert out["q"] == expected_second_step(vector), vector
         assert out["t_out"] == vector["t"]
