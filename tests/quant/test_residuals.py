@@ -9,6 +9,7 @@ from quant.ptq.export import Exporter
 from quant.ptq.graph import FloatLayer
 from quant.ptq.observe import Observations, Statistics
 from quant.ptq.options import Options
+from quant.replay import compute
 
 CHANNELS = 12
 #: Makes a channel's residual nothing beside the sum.
@@ -54,3 +55,34 @@ def test_the_trunk_loses_nothing(seed: int) -> None:
     assert bool((growth[~aligned] == 1).all())
     # Nothing that was seen saturates t: 16 bits hold half as much again as the largest branch.
     assert float((seen.statistics["b"].branch / step).max()) * 1.5 <= 32767
+
+
+def test_zero_points_of_the_residual_s_channels() -> None:
+    # The second step takes off one zero point; the bias has what is left of each channel's own.
+    generator = torch.Generator().manual_seed(0)
+    size, zeros = (4, 4), torch.linspace(-300, 300, CHANNELS, dtype=torch.float64).round()
+    source = Encoding(0.013, torch.linspace(0.5, 2, CHANNELS, dtype=torch.float64), zeros, "equalization")
+    read = Encoding(0.02, torch.ones(CHANNELS, dtype=torch.float64), torch.zeros(CHANNELS, dtype=torch.float64))
+    codes = {name: torch.randint(-128, 128, (2, CHANNELS, *size), generator=generator) for name in ("a", "x")}
+    shape = (1, -1, 1, 1)
+    real = (codes["a"] - zeros.reshape(shape)) * source.scale * source.factors.reshape(shape)
+    weight = torch.randn(CHANNELS, CHANNELS, 1, 1, generator=generator) / CHANNELS
+    branch = torch.nn.functional.conv2d(codes["x"].double() * 0.02, weight.double())
+    wanted = real + branch
+    middle = (wanted.amax((0, 2, 3)) + wanted.amin((0, 2, 3))) / 2
+    steps = (wanted.amax((0, 2, 3)) - wanted.amin((0, 2, 3))) / 240
+    target = Encoding(1.0, steps, (-middle / steps).round().clamp(-511, 511), "equalization")
+    op = Operation("b", "pw", ("x",), CHANNELS, CHANNELS, size, size, residual="a")
+    layer = FloatLayer(op, weight, torch.zeros(CHANNELS))
+    seen = Observations({"b": statistics(branch.abs().amax((0, 2, 3)).float())})
+    exporter = Exporter({"a": source, "x": read, "b": target}, seen, Options(bias_correction=False, compensation=False))
+    made = exporter.layer(layer, logits=False)
+    assert made.post is not None
+    assert made.post.residual is not None
+    assert made.post.residual.zero == -27
+
+    after = exporter.encodings["b"]
+    found = (compute(made, dict(codes)) - after.zeros.reshape(shape)) * (after.scale * after.factors).reshape(shape)
+    apart = (found - wanted).abs() / (after.scale * after.factors).reshape(shape)
+    assert float(apart.max()) < 1.5
+    assert float(apart.mean()) < 0.4
