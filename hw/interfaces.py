@@ -157,7 +157,9 @@ POST_FIELDS = (
     "use_code",
     "wide",
 )
-POST_TASK = data.StructLayout({name: DESCRIPTOR[name].shape for name in POST_FIELDS})
+POST_TASK = data.StructLayout(
+    {name: DESCRIPTOR[name].shape for name in POST_FIELDS}
+)
 
 #: Width of the intermediate ``t`` that logits keep.
 LOGIT_BITS = PRE_BITS

@@ -106,17 +106,17 @@ def test_the_manifest_s_program_format_reads_the_image(hardware):
         return word >> place["low"] & ((1 << place["bits"]) - 1)
 
     start = found["addresses"]["program"]
-    blobs = [image[start + index * 64 : start + (index + 1) * 64] for index in range(found["count"])]
+    blobs = [image[start + index * 64:start + (index + 1) * 64] for index in range(found["count"])]
     words = [int.from_bytes(blob, "little") for blob in blobs]
     assert [{name: field(word, name) for name, _, _ in FIELDS} for word in words] == [unpack(blob) for blob in blobs]
     assert {field(word, "magic") for word in words} == {0xA7}
     named = [Opcode(field(word, "opcode")).name for word in words]
     assert named == [*(task["opcode"] for task in found["tasks"]), "END"]
     assert (named[0], named[-2]) == ("LOAD", "STORE")
-    weights = image[found["addresses"]["weights"] :]
+    weights = image[found["addresses"]["weights"]:]
     assert weights[:2] == b"TW"
-    assert not any(weights[found["weight_beats"] * TOY.beat_bytes :])
-    assert weights[: found["weight_beats"] * TOY.beat_bytes] == program.weights
+    assert not any(weights[found["weight_beats"] * TOY.beat_bytes:])
+    assert weights[:found["weight_beats"] * TOY.beat_bytes] == program.weights
 
 
 def test_the_manifest_predicts(hardware):

@@ -53,18 +53,16 @@ class LinearReader(wiring.Component):
         self._depth = 4 * config.axi_burst if fifo_depth is None else fifo_depth
         if self._depth < config.axi_burst:
             raise InternalError(f"a reader's FIFO has {self._depth} beats, and must hold a burst of {config.axi_burst}")
-        super().__init__(
-            {
-                "start": In(1),
-                "address": In(config.axi_address_bits),
-                "beats": In(BEATS_BITS),
-                "o": Out(stream.Signature(unsigned(8 * config.beat_bytes))),
-                "busy": Out(1),
-                "error": Out(1),
-                "cancel": In(1),
-                "axi": Out(AxiRead(config)),
-            }
-        )
+        super().__init__({
+            "start": In(1),
+            "address": In(config.axi_address_bits),
+            "beats": In(BEATS_BITS),
+            "o": Out(stream.Signature(unsigned(8 * config.beat_bytes))),
+            "busy": Out(1),
+            "error": Out(1),
+            "cancel": In(1),
+            "axi": Out(AxiRead(config)),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig, fifo_depth: int | None = None) -> Resources:
@@ -97,7 +95,7 @@ class LinearReader(wiring.Component):
         ]
 
         to_boundary = Signal(range(page_beats + 1))
-        m.d.comb += to_boundary.eq(page_beats - address[: ceil_log2(page_beats)])
+        m.d.comb += to_boundary.eq(page_beats - address[:ceil_log2(page_beats)])
         shortest = Signal.like(length)
         m.d.comb += shortest.eq(self._config.axi_burst)
         with m.If((remaining < self._config.axi_burst) & (remaining <= to_boundary)):

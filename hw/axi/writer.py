@@ -56,17 +56,15 @@ class LinearWriter(wiring.Component):
         self._depth = 2 * config.axi_burst if fifo_depth is None else fifo_depth
         if self._depth < config.axi_burst:
             raise InternalError(f"a writer's FIFO has {self._depth} beats, and must hold a burst of {config.axi_burst}")
-        super().__init__(
-            {
-                "start": In(1),
-                "address": In(config.axi_address_bits),
-                "i": In(stream.Signature(write_beat_layout(config))),
-                "busy": Out(1),
-                "error": Out(1),
-                "cancel": In(1),
-                "axi": Out(AxiWrite(config)),
-            }
-        )
+        super().__init__({
+            "start": In(1),
+            "address": In(config.axi_address_bits),
+            "i": In(stream.Signature(write_beat_layout(config))),
+            "busy": Out(1),
+            "error": Out(1),
+            "cancel": In(1),
+            "axi": Out(AxiWrite(config)),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig, fifo_depth: int | None = None) -> Resources:
@@ -103,7 +101,7 @@ class LinearWriter(wiring.Component):
         to_boundary = Signal(range(page_beats + 1))
         room = Signal.like(length)
         m.d.comb += [
-            to_boundary.eq(page_beats - address[: ceil_log2(page_beats)]),
+            to_boundary.eq(page_beats - address[:ceil_log2(page_beats)]),
             room.eq(Mux(to_boundary < self._config.axi_burst, to_boundary, self._config.axi_burst)),
             self.axi.awaddr.eq(address << shift),
             self.axi.awlen.eq(length - 1),

@@ -57,33 +57,31 @@ class ControlUnit(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        super().__init__(
-            {
-                "bus": In(AxiLite()),
-                "irq": Out(1),
-                "axi": Out(AxiRead(config)),
-                "mat": Out(TaskSignature()),
-                "rmac": Out(TaskSignature()),
-                "load": Out(TaskSignature()),
-                "store": Out(TaskSignature()),
-                "weights_start": Out(1),
-                "weights_address": Out(config.axi_address_bits),
-                "weights_beats": Out(BEATS_BITS),
-                "input_address": Out(config.axi_address_bits),
-                "output_address": Out(config.axi_address_bits),
-                "cancel": Out(1),
-                "bus_busy": In(1),
-                "core_reset": Out(1),
-                "read_error": In(1),
-                "write_error": In(1),
-                "bad_weights": In(1),
-                "progress": In(1),
-                "weight_beat": In(1),
-                "dispatched": Out(1),
-                "tag": Out(DESCRIPTOR["tag"].shape),
-                "unit": Out(len(Unit)),
-            }
-        )
+        super().__init__({
+            "bus": In(AxiLite()),
+            "irq": Out(1),
+            "axi": Out(AxiRead(config)),
+            "mat": Out(TaskSignature()),
+            "rmac": Out(TaskSignature()),
+            "load": Out(TaskSignature()),
+            "store": Out(TaskSignature()),
+            "weights_start": Out(1),
+            "weights_address": Out(config.axi_address_bits),
+            "weights_beats": Out(BEATS_BITS),
+            "input_address": Out(config.axi_address_bits),
+            "output_address": Out(config.axi_address_bits),
+            "cancel": Out(1),
+            "bus_busy": In(1),
+            "core_reset": Out(1),
+            "read_error": In(1),
+            "write_error": In(1),
+            "bad_weights": In(1),
+            "progress": In(1),
+            "weight_beat": In(1),
+            "dispatched": Out(1),
+            "tag": Out(DESCRIPTOR["tag"].shape),
+            "unit": Out(len(Unit)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """The run's state machine around the parts."""

@@ -16,16 +16,16 @@ SIZE = 64
 class Opcode(enum.Enum, shape=4):
     """What a task does, and which unit runs it."""
 
-    END = 0  #: the program is over: report done when every unit is idle
-    LOAD = 1  #: LOAD: picture from DRAM, unfolded for the stem convolution, to a buffer
+    END = 0    #: the program is over: report done when every unit is idle
+    LOAD = 1   #: LOAD: picture from DRAM, unfolded for the stem convolution, to a buffer
     STORE = 2  #: STORE: O buffer to DRAM
-    PW = 3  #: MAT (and R-MAC when ``joint``): 1x1, group, fully connected
-    QZ = 4  #: MAT: Q Z with the weights that KTV left in the Z buffer
-    DIV = 5  #: MAT: Q Ksum to the log2 unit and the divisor buffer
-    LN = 6  #: MAT: LayerNorm of a vector
-    DW = 7  #: R-MAC: depthwise convolution
-    KTV = 8  #: R-MAC: K^T V and the row sum of K for one head
-    POOL = 9  #: R-MAC: row sum of a map
+    PW = 3     #: MAT (and R-MAC when ``joint``): 1x1, group, fully connected
+    QZ = 4     #: MAT: Q Z with the weights that KTV left in the Z buffer
+    DIV = 5    #: MAT: Q Ksum to the log2 unit and the divisor buffer
+    LN = 6     #: MAT: LayerNorm of a vector
+    DW = 7     #: R-MAC: depthwise convolution
+    KTV = 8    #: R-MAC: K^T V and the row sum of K for one head
+    POOL = 9   #: R-MAC: row sum of a map
 
 
 class Unit(py_enum.IntFlag):
@@ -44,9 +44,9 @@ class Buffer(enum.Enum, shape=4):
     Y = 1
     D = 2
     H = 3
-    O = 4  # noqa: E741 - the output buffer
-    Z = 5  #: K^T V, becomes the weights of QZ
-    DIV = 6  #: the divisor buffer, through the log2 unit
+    O = 4      # noqa: E741 - the output buffer
+    Z = 5      #: K^T V, becomes the weights of QZ
+    DIV = 6    #: the divisor buffer, through the log2 unit
 
 
 class Act(enum.Enum, shape=2):

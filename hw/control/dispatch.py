@@ -77,22 +77,20 @@ class Dispatch(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        super().__init__(
-            {
-                "i": In(stream.Signature(DESCRIPTOR)),
-                "mat": Out(TaskSignature()),
-                "rmac": Out(TaskSignature()),
-                "load": Out(TaskSignature()),
-                "store": Out(TaskSignature()),
-                "rmac_busy": Out(1),
-                "done": Out(1),
-                "error": Out(ErrorCode),
-                "index": Out(INDEX_BITS),
-                "dispatched": Out(1),
-                "tag": Out(DESCRIPTOR["tag"].shape),
-                "unit": Out(len(Unit)),
-            }
-        )
+        super().__init__({
+            "i": In(stream.Signature(DESCRIPTOR)),
+            "mat": Out(TaskSignature()),
+            "rmac": Out(TaskSignature()),
+            "load": Out(TaskSignature()),
+            "store": Out(TaskSignature()),
+            "rmac_busy": Out(1),
+            "done": Out(1),
+            "error": Out(ErrorCode),
+            "index": Out(INDEX_BITS),
+            "dispatched": Out(1),
+            "tag": Out(DESCRIPTOR["tag"].shape),
+            "unit": Out(len(Unit)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """Take, check, wait and start."""

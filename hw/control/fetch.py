@@ -37,18 +37,16 @@ class DescriptorFetch(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        super().__init__(
-            {
-                "start": In(1),
-                "address": In(config.axi_address_bits),
-                "count": In(INDEX_BITS),
-                "o": Out(stream.Signature(DESCRIPTOR)),
-                "busy": Out(1),
-                "error": Out(1),
-                "cancel": In(1),
-                "axi": Out(AxiRead(config)),
-            }
-        )
+        super().__init__({
+            "start": In(1),
+            "address": In(config.axi_address_bits),
+            "count": In(INDEX_BITS),
+            "o": Out(stream.Signature(DESCRIPTOR)),
+            "busy": Out(1),
+            "error": Out(1),
+            "cancel": In(1),
+            "axi": Out(AxiRead(config)),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -85,7 +83,7 @@ class DescriptorFetch(wiring.Component):
             m.d.sync += full.eq(0)
         with m.If(reader.o.valid & reader.o.ready):
             m.d.sync += [
-                collected.eq(Cat(collected, reader.o.payload)[-DESCRIPTOR.size :]),
+                collected.eq(Cat(collected, reader.o.payload)[-DESCRIPTOR.size:]),
                 part.eq(Mux(part == beats - 1, 0, part + 1)),
                 full.eq(part == beats - 1),
             ]

@@ -77,40 +77,24 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
     half = LITE_BITS // 2
     entries: list[tuple[str, str, tuple[Field, ...]]] = [
         _value("ID", Access.CONST, "identifies the accelerator", reset=ID),
-        (
-            "VERSION",
-            "version of this map",
-            (
-                Field("minor", 0, half, Access.CONST, "compatible additions", VERSION[1]),
-                Field("major", half, half, Access.CONST, "incompatible changes", VERSION[0]),
-            ),
-        ),
-        (
-            "CTRL",
-            "control",
-            (
-                Field("start", 0, 1, Access.PULSE, "start a run; ignored while busy"),
-                Field("soft_reset", 1, 1, Access.PULSE, "end the run, clear done and error; wait for busy to fall"),
-                Field("irq_enable", 2, 1, Access.RW, "interrupt while done or error"),
-            ),
-        ),
-        (
-            "STATUS",
-            "state of the run",
-            (
-                Field("busy", 0, 1, Access.RO, "a run is under way, or transfers of an ended one are"),
-                Field("done", 1, 1, Access.STICKY, "the program reached its end; a start clears it"),
-                Field("error", 2, 1, Access.STICKY, "the run was given up, see ERROR; a start clears it"),
-            ),
-        ),
-        (
-            "ERROR",
-            "why the run was given up",
-            (
-                Field("code", 0, code_bits, Access.RO, codes),
-                Field("index", half, INDEX_BITS, Access.RO, "descriptor last taken when it happened, counted from 0"),
-            ),
-        ),
+        ("VERSION", "version of this map", (
+            Field("minor", 0, half, Access.CONST, "compatible additions", VERSION[1]),
+            Field("major", half, half, Access.CONST, "incompatible changes", VERSION[0]),
+        )),
+        ("CTRL", "control", (
+            Field("start", 0, 1, Access.PULSE, "start a run; ignored while busy"),
+            Field("soft_reset", 1, 1, Access.PULSE, "end the run, clear done and error; wait for busy to fall"),
+            Field("irq_enable", 2, 1, Access.RW, "interrupt while done or error"),
+        )),
+        ("STATUS", "state of the run", (
+            Field("busy", 0, 1, Access.RO, "a run is under way, or transfers of an ended one are"),
+            Field("done", 1, 1, Access.STICKY, "the program reached its end; a start clears it"),
+            Field("error", 2, 1, Access.STICKY, "the run was given up, see ERROR; a start clears it"),
+        )),
+        ("ERROR", "why the run was given up", (
+            Field("code", 0, code_bits, Access.RO, codes),
+            Field("index", half, INDEX_BITS, Access.RO, "descriptor last taken when it happened, counted from 0"),
+        )),
         *_address("PROGRAM_ADDR", config, "address of the first descriptor"),
         _value("PROGRAM_COUNT", Access.RW, "descriptors of the program, the last one END", INDEX_BITS),
         *_address("WEIGHTS_ADDR", config, "address of the weight stream"),
@@ -135,13 +119,8 @@ def to_dict(config: AcceleratorConfig) -> dict[str, dict[str, object]]:
             "offset": register.offset,
             "doc": register.doc,
             "fields": {
-                field.name or "value": {
-                    "low": field.low,
-                    "bits": field.bits,
-                    "access": field.access.value,
-                    "reset": field.reset,
-                    "doc": field.doc,
-                }
+                field.name or "value": {"low": field.low, "bits": field.bits, "access": field.access.value, "reset": field.reset,
+                                        "doc": field.doc}
                 for field in register.fields
             },
         }
@@ -152,13 +131,10 @@ def to_dict(config: AcceleratorConfig) -> dict[str, dict[str, object]]:
 def to_markdown(config: AcceleratorConfig) -> str:
     """The text of docs/register-map.md."""
     lines = [
-        "# Register map",
-        "",
+        "# Register map", "",
         f"Generated from `hw/control/register_map.py` for the configuration `{config.name}`. AXI4-Lite, {LITE_BITS}-bit words; "
-        "an address that is not listed is answered with SLVERR.",
-        "",
-        "| offset | register | bits | field | access | reset | meaning |",
-        "|---|---|---|---|---|---|---|",
+        "an address that is not listed is answered with SLVERR.", "",
+        "| offset | register | bits | field | access | reset | meaning |", "|---|---|---|---|---|---|---|",
     ]
     for register in register_map(config):
         for index, field in enumerate(register.fields):

@@ -35,13 +35,11 @@ class PixelGearbox(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._bytes = config.beat_bytes
-        super().__init__(
-            {
-                "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
-                "o": Out(stream.Signature(PAIRS_LAYOUT)),
-                "clear": In(1),
-            }
-        )
+        super().__init__({
+            "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
+            "o": Out(stream.Signature(PAIRS_LAYOUT)),
+            "clear": In(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """A shift register of bytes; beats and pairs have an even number of bytes, so that few offsets occur."""
@@ -70,7 +68,7 @@ class PixelGearbox(wiring.Component):
             with m.Switch(after):
                 for count in range(0, whole, 2):
                     with m.Case(count):
-                        m.d.sync += held.eq(Cat(rest[: 8 * count], self.i.payload))
+                        m.d.sync += held.eq(Cat(rest[:8 * count], self.i.payload))
         with m.If(self.clear):
             m.d.sync += left.eq(0)
         return m

@@ -61,18 +61,16 @@ class Loader(wiring.Component):
         self._config, self._write_latency = config, write_latency
         #: Channel groups of an unfolded pixel.
         self.groups = -(-KERNEL * KERNEL * CHANNELS // config.m)
-        super().__init__(
-            {
-                "unit": In(TaskSignature()),
-                "address": In(config.axi_address_bits),
-                "write": Out(stream.Signature(write_layout(config))),
-                "axi": Out(AxiRead(config)),
-                "cancel": In(1),
-                "error": Out(1),
-                "reading": Out(1),
-                "beat": Out(1),
-            }
-        )
+        super().__init__({
+            "unit": In(TaskSignature()),
+            "address": In(config.axi_address_bits),
+            "write": Out(stream.Signature(write_layout(config))),
+            "axi": Out(AxiRead(config)),
+            "cancel": In(1),
+            "error": Out(1),
+            "reading": Out(1),
+            "beat": Out(1),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -221,7 +219,7 @@ class Loader(wiring.Component):
             m.d.comb += chosen.eq(read_phase + ky)
             m.d.comb += pair.eq(Mux(inside[ky], Array(columns)[Cat(read_parity, chosen)], pad.replicate(2)))
             with m.If(move & read_valid):
-                m.d.sync += left.eq(pair[8 * CHANNELS :])
+                m.d.sync += left.eq(pair[8 * CHANNELS:])
             unfolded.append(Cat(Mux(read_first, pad, left), pair))
 
         # Held: one output pixel, written in parts of l channel groups.
@@ -239,7 +237,7 @@ class Loader(wiring.Component):
         ]
         with m.If(move):
             m.d.sync += held_valid.eq(read_valid)
-            m.d.sync += held.eq(Cat(row[8 * CHANNELS * kx : 8 * CHANNELS * (kx + 1)] for kx in range(KERNEL) for row in unfolded))
+            m.d.sync += held.eq(Cat(row[8 * CHANNELS * kx:8 * CHANNELS * (kx + 1)] for kx in range(KERNEL) for row in unfolded))
         with m.If(taken):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
             with m.If(last_part):

@@ -49,18 +49,16 @@ class Store(wiring.Component):
     def __init__(self, config: AcceleratorConfig, read_latency: int):
         self._config, self._latency = config, read_latency
         self.row_beats = self._row_beats(config)
-        super().__init__(
-            {
-                "unit": In(TaskSignature()),
-                "address": In(config.axi_address_bits),
-                "read": Out(ReadSignature(config, signed(LOGIT_BITS))),
-                "axi": Out(AxiWrite(config)),
-                "cancel": In(1),
-                "error": Out(1),
-                "writing": Out(1),
-                "beat": Out(1),
-            }
-        )
+        super().__init__({
+            "unit": In(TaskSignature()),
+            "address": In(config.axi_address_bits),
+            "read": Out(ReadSignature(config, signed(LOGIT_BITS))),
+            "axi": Out(AxiWrite(config)),
+            "cancel": In(1),
+            "error": Out(1),
+            "writing": Out(1),
+            "beat": Out(1),
+        })
 
     @staticmethod
     def _row_beats(config: AcceleratorConfig) -> int:

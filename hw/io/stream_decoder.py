@@ -29,17 +29,9 @@ class Kind(IntEnum):
 HEADER = data.StructLayout({"magic": 16, "kind": 4, "lp": SPLIT_BITS, "reserved": 8, "rows": 16})
 
 #: A channel's parameters as they lie in memory, lowest byte first.
-RECORD = data.StructLayout(
-    {
-        "bias": signed(32),
-        "mult": 16,
-        "shift": 8,
-        "unused": 8,
-        "three": 16,
-        "zero": signed(16),
-        "reserved": 32,
-    }
-)
+RECORD = data.StructLayout({
+    "bias": signed(32), "mult": 16, "shift": 8, "unused": 8, "three": 16, "zero": signed(16), "reserved": 32,
+})
 
 
 def weight_word(config: AcceleratorConfig) -> data.ArrayLayout:
@@ -74,22 +66,20 @@ class WeightDecoder(wiring.Component):
         self._config = config
         weights = stream.Signature(row_write_layout(weight_word(config), config.l))
         params = stream.Signature(row_write_layout(param_word(config), config.l))
-        super().__init__(
-            {
-                "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
-                "mat_weights": Out(weights),
-                "rmac_weights": Out(weights),
-                "mat_params": Out(params),
-                "rmac_params": Out(params),
-                "error": Out(1),
-            }
-        )
+        super().__init__({
+            "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
+            "mat_weights": Out(weights),
+            "rmac_weights": Out(weights),
+            "mat_params": Out(params),
+            "rmac_params": Out(params),
+            "error": Out(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """Header, then payload: the slots of a row as a mask that moves through the banks."""
         m = Module()
         config = self._config
-        header = data.View(HEADER, self.i.payload[: HEADER.size])
+        header = data.View(HEADER, self.i.payload[:HEADER.size])
         kind = Signal(range(len(Kind)))
         split = Signal(range(ceil_log2(config.l) + 1))
         first, mask = Signal(config.l), Signal(config.l)
@@ -99,7 +89,7 @@ class WeightDecoder(wiring.Component):
 
         # A parameter word's earlier beats, in order; the last one needs no register.
         earlier = Signal(8 * config.beat_bytes * (config.param_beats - 1))
-        records = data.View(data.ArrayLayout(RECORD, config.m), Cat(earlier, self.i.payload)[: RECORD.size * config.m])
+        records = data.View(data.ArrayLayout(RECORD, config.m), Cat(earlier, self.i.payload)[:RECORD.size * config.m])
         is_params = Signal()
         m.d.comb += [
             is_params.eq((kind == Kind.MAT_PARAMS) | (kind == Kind.RMAC_PARAMS)),
@@ -116,12 +106,7 @@ class WeightDecoder(wiring.Component):
                         with m.Case(value):
                             m.d.comb += slots.eq((1 << (1 << value)) - 1)
                 m.d.sync += [
-                    kind.eq(header.kind),
-                    split.eq(header.lp),
-                    first.eq(slots),
-                    mask.eq(slots),
-                    rows.eq(header.rows),
-                    part.eq(0),
+                    kind.eq(header.kind), split.eq(header.lp), first.eq(slots), mask.eq(slots), rows.eq(header.rows), part.eq(0),
                 ]
                 with m.If(self.i.valid):
                     m.next = "PAYLOAD"
@@ -129,10 +114,8 @@ class WeightDecoder(wiring.Component):
                         m.next = "ERROR"
             with m.State("PAYLOAD"):
                 ports = {
-                    Kind.MAT_WEIGHTS: self.mat_weights,
-                    Kind.RMAC_WEIGHTS: self.rmac_weights,
-                    Kind.MAT_PARAMS: self.mat_params,
-                    Kind.RMAC_PARAMS: self.rmac_params,
+                    Kind.MAT_WEIGHTS: self.mat_weights, Kind.RMAC_WEIGHTS: self.rmac_weights,
+                    Kind.MAT_PARAMS: self.mat_params, Kind.RMAC_PARAMS: self.rmac_params,
                 }
                 for value, port in ports.items():
                     with m.If(kind == value):
@@ -140,7 +123,7 @@ class WeightDecoder(wiring.Component):
                 m.d.comb += done.eq(self.i.valid & self.i.ready)
                 with m.If(done):
                     m.d.sync += part.eq(Mux(whole, 0, part + 1))
-                    m.d.sync += earlier.eq(Cat(earlier, self.i.payload)[8 * config.beat_bytes :])
+                    m.d.sync += earlier.eq(Cat(earlier, self.i.payload)[8 * config.beat_bytes:])
                 with m.If(done & whole):
                     with m.Switch(split):
                         for value in range(ceil_log2(config.l) + 1):

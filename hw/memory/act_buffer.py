@@ -35,20 +35,18 @@ class WideReadSignature(wiring.Signature):
     """
 
     def __init__(self, config: AcceleratorConfig, wide: int, element: ShapeLike = INT8):
-        super().__init__(
-            {
-                "valid": Out(1),
-                "px": Out(signed(PIXEL_BITS + 2)),
-                "cg": Out(GROUP_BITS),
-                "cg2": Out(GROUP_BITS),
-                "pick2": Out(wide),
-                "base": Out(ROW_BITS),
-                "rows": Out(ROW_BITS),
-                "skew": Out(SPLIT_BITS),
-                "spread": Out(SPLIT_BITS),
-                "data": In(data.ArrayLayout(words(config, element), wide)),
-            }
-        )
+        super().__init__({
+            "valid": Out(1),
+            "px": Out(signed(PIXEL_BITS + 2)),
+            "cg": Out(GROUP_BITS),
+            "cg2": Out(GROUP_BITS),
+            "pick2": Out(wide),
+            "base": Out(ROW_BITS),
+            "rows": Out(ROW_BITS),
+            "skew": Out(SPLIT_BITS),
+            "spread": Out(SPLIT_BITS),
+            "data": In(data.ArrayLayout(words(config, element), wide)),
+        })
 
 
 class ActBuffer(wiring.Component):
@@ -86,12 +84,10 @@ class ActBuffer(wiring.Component):
         self.rows = rows
         self.wide = wide
         self.element = element
-        super().__init__(
-            {
-                "read": In(WideReadSignature(config, wide, element)),
-                "write": In(WriteSignature(config, element)),
-            }
-        )
+        super().__init__({
+            "read": In(WideReadSignature(config, wide, element)),
+            "write": In(WriteSignature(config, element)),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig, rows: int, wide: int = 1, element: ShapeLike = INT8) -> Resources:
@@ -105,10 +101,8 @@ class ActBuffer(wiring.Component):
         m = Module()
         address = unsigned(ceil_log2(self.rows))
         word = self.write.payload.words.shape().elem_shape
-        banks = [
-            [memory.Memory(shape=unsigned(word.size), depth=self.rows, init=[]) for _ in range(self.config.l)]
-            for _ in range(self.wide)
-        ]
+        banks = [[memory.Memory(shape=unsigned(word.size), depth=self.rows, init=[]) for _ in range(self.config.l)] for _ in
+        range(self.wide)]
         for c, row in enumerate(banks):
             for b, bank in enumerate(row):
                 m.submodules[f"bank_{c}_{b}"] = bank
@@ -208,10 +202,8 @@ class ActBuffer(wiring.Component):
                     with m.Switch(spread1):
                         for spread in range(bits + 1):
                             with m.Case(spread):
-                                m.d.comb += [
-                                    pixel.eq(distance & ((lanes >> spread) - 1)),
-                                    channel.eq(distance >> (bits - spread)),
-                                ]
+                                m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits -
+                                spread))]
                 m.d.sync += bank_row.eq(chosen_row + multiples[channel] + ((low1 + pixel) >> bits))
                 # Step 3: the memory; step 4: its output register.
                 word = Signal(port.data.shape(), name=f"word_{c}_{b}")

@@ -35,13 +35,11 @@ class Rotator(wiring.Component):
         self.element = element
         self.lanes = lanes
         self.stages = exact_log2(lanes)
-        super().__init__(
-            {
-                "i": In(data.ArrayLayout(element, lanes)),
-                "amount": In(max(1, self.stages)),
-                "o": Out(data.ArrayLayout(element, lanes)),
-            }
-        )
+        super().__init__({
+            "i": In(data.ArrayLayout(element, lanes)),
+            "amount": In(max(1, self.stages)),
+            "o": Out(data.ArrayLayout(element, lanes)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """Two registered steps of multiplexers."""
@@ -62,3 +60,5 @@ class Rotator(wiring.Component):
                 m.d.comb += rotated[lane].eq(Mux(amount[bit], row[(lane + (1 << bit)) % self.lanes], row[lane]))
             row = rotated
         return data.View.as_value(row) if isinstance(row, data.View) else row
+
+

@@ -53,17 +53,15 @@ class RowRing(wiring.Component):
         if depth < 2 or depth & (depth - 1):
             raise InternalError(f"a row ring has {depth} rows, and needs a power of two, at least 2")
         self._banks, self._word, self._depth = banks, word, depth
-        super().__init__(
-            {
-                "i": In(stream.Signature(row_write_layout(word, banks))),
-                "en": In(1),
-                "offset": In(ceil_log2(depth)),
-                "row": Out(data.ArrayLayout(word, banks)),
-                "filled": Out(range(depth + 1)),
-                "free": In(range(depth + 1)),
-                "clear": In(1),
-            }
-        )
+        super().__init__({
+            "i": In(stream.Signature(row_write_layout(word, banks))),
+            "en": In(1),
+            "offset": In(ceil_log2(depth)),
+            "row": Out(data.ArrayLayout(word, banks)),
+            "filled": Out(range(depth + 1)),
+            "free": In(range(depth + 1)),
+            "clear": In(1),
+        })
 
     @staticmethod
     def resources(banks: int, word: object, depth: int) -> Resources:

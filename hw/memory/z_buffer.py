@@ -50,21 +50,19 @@ class ZBuffer(wiring.Component):
         def square(element: object) -> data.ArrayLayout:
             return data.ArrayLayout(data.ArrayLayout(element, size), size)
 
-        super().__init__(
-            {
-                "write_valid": In(1),
-                "write_row": In(ceil_log2(config.z_rows)),
-                "write_j": In(range(max(2, groups))),
-                "write_ksum": In(1),
-                "rows": In(square(signed(ACT_BITS))),
-                "rows_low": In(square(unsigned(LOW_BITS))),
-                "read_row": In(ceil_log2(config.z_rows)),
-                "z": Out(z_layout(config)),
-                "z_low": Out(z_layout(config, unsigned(LOW_BITS))),
-                "ksum": Out(ksum_layout(config)),
-                "ksum_low": Out(ksum_layout(config)),
-            }
-        )
+        super().__init__({
+            "write_valid": In(1),
+            "write_row": In(ceil_log2(config.z_rows)),
+            "write_j": In(range(max(2, groups))),
+            "write_ksum": In(1),
+            "rows": In(square(signed(ACT_BITS))),
+            "rows_low": In(square(unsigned(LOW_BITS))),
+            "read_row": In(ceil_log2(config.z_rows)),
+            "z": Out(z_layout(config)),
+            "z_low": Out(z_layout(config, unsigned(LOW_BITS))),
+            "ksum": Out(ksum_layout(config)),
+            "ksum_low": Out(ksum_layout(config)),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:

@@ -39,17 +39,15 @@ class DivisorBuffer(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         codes = data.ArrayLayout(unsigned(FULL_CODE_BITS), config.l)
-        super().__init__(
-            {
-                "write_valid": In(1),
-                "write_row": In(ceil_log2(config.divisor_rows)),
-                "write_codes": In(codes),
-                "read_row": In(ceil_log2(config.divisor_rows)),
-                "read_px": In(max(1, exact_log2(config.l))),
-                "read_split": In(SPLIT_BITS),
-                "read_codes": Out(codes),
-            }
-        )
+        super().__init__({
+            "write_valid": In(1),
+            "write_row": In(ceil_log2(config.divisor_rows)),
+            "write_codes": In(codes),
+            "read_row": In(ceil_log2(config.divisor_rows)),
+            "read_px": In(max(1, exact_log2(config.l))),
+            "read_split": In(SPLIT_BITS),
+            "read_codes": Out(codes),
+        })
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:

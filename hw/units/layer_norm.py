@@ -75,22 +75,20 @@ class LayerNormCore(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         word = data.ArrayLayout(signed(ACT_BITS), config.m)
-        super().__init__(
-            {
-                "clear": In(1),
-                "count": In(DESCRIPTOR["count"].width),
-                "sum_valid": In(1),
-                "sum_word": In(word),
-                "sum_lanes": In(config.m),
-                "finish": In(1),
-                "ready": Out(1),
-                "norm_valid": In(1),
-                "norm_word": In(word),
-                "norm_gamma": In(data.ArrayLayout(signed(GAMMA_BITS), config.m)),
-                "o_valid": Out(1),
-                "o": Out(data.ArrayLayout(signed(ACC_BITS), config.m)),
-            }
-        )
+        super().__init__({
+            "clear": In(1),
+            "count": In(DESCRIPTOR["count"].width),
+            "sum_valid": In(1),
+            "sum_word": In(word),
+            "sum_lanes": In(config.m),
+            "finish": In(1),
+            "ready": Out(1),
+            "norm_valid": In(1),
+            "norm_word": In(word),
+            "norm_gamma": In(data.ArrayLayout(signed(GAMMA_BITS), config.m)),
+            "o_valid": Out(1),
+            "o": Out(data.ArrayLayout(signed(ACC_BITS), config.m)),
+        })
         self._isqrt = IntegerSquareRoot(_VARIANCE_BITS)
         self._reciprocal = Reciprocal(self._isqrt.root_bits)
 

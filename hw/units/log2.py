@@ -59,7 +59,7 @@ class Log2(wiring.Component):
         # Bits of the number of places shifted; the leading one's index is ``DIVISOR_BITS - 1`` minus that.
         places = Const(0, 0)
         for step in reversed(range(self._STEPS)):
-            empty = ~value[width - (1 << step) :].any()
+            empty = ~value[width - (1 << step):].any()
             shifted = Signal(width, name=f"shifted_{step}")
             m.d.comb += shifted.eq(Mux(empty, value << (1 << step), value))
             value, places = shifted, Cat(empty, places)

@@ -63,13 +63,11 @@ class ZWriteSignature(wiring.Signature):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        super().__init__(
-            {
-                "valid": Out(1),
-                "row": Out(ceil_log2(config.z_rows)),
-                "j": Out(range(max(2, config.max_groups))),
-                "ksum": Out(1),
-                "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
-                "rows_low": Out(data.ArrayLayout(data.ArrayLayout(unsigned(LOW_BITS), config.m), config.m)),
-            }
-        )
+        super().__init__({
+            "valid": Out(1),
+            "row": Out(ceil_log2(config.z_rows)),
+            "j": Out(range(max(2, config.max_groups))),
+            "ksum": Out(1),
+            "rows": Out(data.ArrayLayout(data.ArrayLayout(signed(ACT_BITS), config.m), config.m)),
+            "rows_low": Out(data.ArrayLayout(data.ArrayLayout(unsigned(LOW_BITS), config.m), config.m)),
+        })

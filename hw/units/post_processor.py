@@ -119,37 +119,35 @@ class PostProcessor(wiring.Component):
         self._valid = [Signal(name=f"valid_{cycle}") for cycle in range(self.latency + 1)]
         #: The accumulators in the cycle of the first step.
         self._sums = Signal(result_layout(config)["acc"].shape, name="sums")
-        super().__init__(
-            {
-                "mat": In(stream.Signature(result_layout(config))),
-                "rmac": In(stream.Signature(result_layout(config))),
-                "mat_task": In(POST_TASK),
-                "rmac_task": In(POST_TASK),
-                "mat_param": Out(ParamReadSignature(config)),
-                "rmac_param": Out(ParamReadSignature(config)),
-                "residual": Out(ReadSignature(config)),
-                "residual_src": Out(Buffer),
-                "write": Out(WriteSignature(config)),
-                "write_dst": Out(Buffer),
-                "write_t": Out(words(config, signed(LOGIT_BITS))),
-                "write2": Out(SecondWriteSignature()),
-                "write2_dst": Out(Buffer),
-                "z_write": Out(ZWriteSignature(config)),
-                "mat_retired": Out(1),
-                "rmac_retired": Out(1),
-                "rmac_progress": Out(PIXEL_BITS),
-                "rmac_start": In(1),
-                "trace_valid": Out(1),
-                "trace_tag": Out(DESCRIPTOR["tag"].width),
-                "trace_dst": Out(Buffer),
-                "trace_px": Out(PIXEL_BITS),
-                "trace_cg": Out(GROUP_BITS),
-                "trace_mask": Out(config.l),
-                "trace_split": Out(SPLIT_BITS),
-                "trace_row_sum": Out(1),
-                "trace_words": Out(words(config, signed(LOGIT_BITS))),
-            }
-        )
+        super().__init__({
+            "mat": In(stream.Signature(result_layout(config))),
+            "rmac": In(stream.Signature(result_layout(config))),
+            "mat_task": In(POST_TASK),
+            "rmac_task": In(POST_TASK),
+            "mat_param": Out(ParamReadSignature(config)),
+            "rmac_param": Out(ParamReadSignature(config)),
+            "residual": Out(ReadSignature(config)),
+            "residual_src": Out(Buffer),
+            "write": Out(WriteSignature(config)),
+            "write_dst": Out(Buffer),
+            "write_t": Out(words(config, signed(LOGIT_BITS))),
+            "write2": Out(SecondWriteSignature()),
+            "write2_dst": Out(Buffer),
+            "z_write": Out(ZWriteSignature(config)),
+            "mat_retired": Out(1),
+            "rmac_retired": Out(1),
+            "rmac_progress": Out(PIXEL_BITS),
+            "rmac_start": In(1),
+            "trace_valid": Out(1),
+            "trace_tag": Out(DESCRIPTOR["tag"].width),
+            "trace_dst": Out(Buffer),
+            "trace_px": Out(PIXEL_BITS),
+            "trace_cg": Out(GROUP_BITS),
+            "trace_mask": Out(config.l),
+            "trace_split": Out(SPLIT_BITS),
+            "trace_row_sum": Out(1),
+            "trace_words": Out(words(config, signed(LOGIT_BITS))),
+        })
 
     @property
     def latency(self) -> int:

@@ -36,14 +36,12 @@ class Reciprocal(wiring.Component):
     cycles = NUMERATOR_LOG2 + 3
 
     def __init__(self, divisor_bits: int):
-        super().__init__(
-            {
-                "start": In(1),
-                "divisor": In(divisor_bits),
-                "done": Out(1),
-                "inverse": Out(INVERSE_BITS),
-            }
-        )
+        super().__init__({
+            "start": In(1),
+            "divisor": In(divisor_bits),
+            "done": Out(1),
+            "inverse": Out(INVERSE_BITS),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """One step a cycle."""

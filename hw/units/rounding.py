@@ -13,7 +13,7 @@ def saturated(value: Value, bits: int) -> Value:
     """
     if len(value) <= bits:
         return value
-    high = value[bits - 1 :]
+    high = value[bits - 1:]
     limit = Mux(value[-1], Const(-(1 << (bits - 1)), signed(bits)), Const((1 << (bits - 1)) - 1, signed(bits)))
     return Mux(high.all() | ~high.any(), value[:bits].as_signed(), limit)
 

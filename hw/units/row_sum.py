@@ -41,18 +41,16 @@ class RowSum(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        super().__init__(
-            {
-                "valid": In(1),
-                "words": In(words(config)),
-                "lanes": In(config.l),
-                "relu": In(1),
-                "first": In(1),
-                "last": In(1),
-                "o_valid": Out(1),
-                "sums": Out(data.ArrayLayout(signed(ACC_BITS), config.m)),
-            }
-        )
+        super().__init__({
+            "valid": In(1),
+            "words": In(words(config)),
+            "lanes": In(config.l),
+            "relu": In(1),
+            "first": In(1),
+            "last": In(1),
+            "o_valid": Out(1),
+            "sums": Out(data.ArrayLayout(signed(ACC_BITS), config.m)),
+        })
 
     @property
     def latency(self) -> int:

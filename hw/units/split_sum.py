@@ -26,16 +26,14 @@ class SplitSum(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            {
-                "t": In(signed(PRE_BITS)),
-                "q": In(signed(ACT_BITS)),
-                "wide": In(1),
-                "value": Out(signed(PRE_BITS)),
-                "high": Out(signed(ACT_BITS)),
-                "low": Out(LOW_BITS),
-            }
-        )
+        super().__init__({
+            "t": In(signed(PRE_BITS)),
+            "q": In(signed(ACT_BITS)),
+            "wide": In(1),
+            "value": Out(signed(PRE_BITS)),
+            "high": Out(signed(ACT_BITS)),
+            "low": Out(LOW_BITS),
+        })
 
     def elaborate(self, platform: object) -> Module:
         """Saturation, and the choice."""

@@ -44,7 +44,9 @@ def _elements(records: NDArray[np.void], tag: int, dst: int, row_sum: bool | Non
     )
 
 
-def tensor(records: NDArray[np.void], tag: int, dst: int, channels: int, pixels: int, *, row_sum: bool | None = None) -> Tensor:
+def tensor(
+    records: NDArray[np.void], tag: int, dst: int, channels: int, pixels: int, *, row_sum: bool | None = None
+) -> Tensor:
     """The tensor that layer ``tag`` wrote to buffer ``dst``.
 
     Parameters

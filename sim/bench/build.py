@@ -55,12 +55,8 @@ class BuildSpec:
     def parameters(self) -> dict[str, int]:
         """Parameters of the bench."""
         return {
-            "ADDRESS_BITS": self.address_bits,
-            "REGISTER_BITS": self.register_bits,
-            "BEAT_BYTES": self.beat_bytes,
-            "L": self.l,
-            "M": self.m,
-            "DRAM_BYTES": self.dram_bytes,
+            "ADDRESS_BITS": self.address_bits, "REGISTER_BITS": self.register_bits, "BEAT_BYTES": self.beat_bytes,
+            "L": self.l, "M": self.m, "DRAM_BYTES": self.dram_bytes,
         }
 
     def files(self) -> list[Path]:
@@ -78,10 +74,7 @@ class BuildSpec:
         described = {
             "optimize": OPTIMIZE,
             "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files()],
-            "arguments": self.arguments(),
-            "parameters": self.parameters(),
-            "waves": self.waves,
-            "versions": toolchain.versions(),
+            "arguments": self.arguments(), "parameters": self.parameters(), "waves": self.waves, "versions": toolchain.versions(),
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -136,14 +129,8 @@ def _compile(spec: BuildSpec, work: Path, failed_log: Path) -> None:
     runner.log.disabled = True
     try:
         runner.build(
-            sources=spec.files(),
-            hdl_toplevel=TOP,
-            parameters=spec.parameters(),
-            build_args=spec.arguments(),
-            build_dir=work / "obj",
-            waves=bool(spec.waves),
-            log_file=log,
-            timescale=("1ns", "1ps"),
+            sources=spec.files(), hdl_toplevel=TOP, parameters=spec.parameters(), build_args=spec.arguments(),
+            build_dir=work / "obj", waves=bool(spec.waves), log_file=log, timescale=("1ns", "1ps"),
         )
     except (RuntimeError, OSError, SystemExit) as error:
         raise tool_failure("building the simulator", log, failed_log) from error

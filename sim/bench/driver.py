@@ -70,14 +70,7 @@ class Driver:
         return [name for name, register in self._map.items() if register["fields"].get("value", {}).get("access") == "read only"]
 
     def run(
-        self,
-        *,
-        program: int,
-        program_count: int,
-        weights: int,
-        weights_beats: int,
-        picture: int,
-        output: int,
+        self, *, program: int, program_count: int, weights: int, weights_beats: int, picture: int, output: int,
         watchdog: int | None = None,
     ) -> dict[str, int]:
         """Run a program once and wait for its end.

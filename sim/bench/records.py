@@ -15,20 +15,10 @@ EVENT = np.dtype([("cycle", "<u8"), ("kind", "<u2"), ("tag", "<u2"), ("value", "
 
 def write_dtype(l: int, m: int) -> np.dtype:  # noqa: E741 - the paper's letter
     """One write of up to ``l`` words of ``m`` values."""
-    return np.dtype(
-        [
-            ("cycle", "<u8"),
-            ("tag", "<u2"),
-            ("spare", "<u2"),
-            ("px", "<u2"),
-            ("cg", "<u2"),
-            ("dst", "u1"),
-            ("split", "u1"),
-            ("row_sum", "<u2"),
-            ("mask", "<u4"),
-            ("words", "<i2", (l, m)),
-        ]
-    )
+    return np.dtype([
+        ("cycle", "<u8"), ("tag", "<u2"), ("spare", "<u2"), ("px", "<u2"), ("cg", "<u2"),
+        ("dst", "u1"), ("split", "u1"), ("row_sum", "<u2"), ("mask", "<u4"), ("words", "<i2", (l, m)),
+    ])
 
 
 class Interval(NamedTuple):

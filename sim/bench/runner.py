@@ -57,10 +57,10 @@ class Job:
 class Outcome(Enum):
     """How a job ended."""
 
-    FINISHED = "finished"  #: every run ended with an interrupt
-    STUCK = "stuck"  #: nothing happened for ``patience`` cycles
-    TIMEOUT = "timeout"  #: a run took more than ``limit`` cycles
-    BUS_ERROR = "bus error"  #: a register did not answer, or with an error
+    FINISHED = "finished"        #: every run ended with an interrupt
+    STUCK = "stuck"              #: nothing happened for ``patience`` cycles
+    TIMEOUT = "timeout"          #: a run took more than ``limit`` cycles
+    BUS_ERROR = "bus error"      #: a register did not answer, or with an error
 
 
 @dataclass(frozen=True)
@@ -157,16 +157,9 @@ def _check(spec: BuildSpec, job: Job) -> None:
 
 def _plusargs(spec: BuildSpec, job: Job) -> list[str]:
     options = {
-        "memory": "memory.bin",
-        "latency": job.latency,
-        "stall": job.stall,
-        "seed": job.seed,
-        "patience": job.patience,
-        "limit": job.limit,
-        "dump_start": job.output_address,
-        "dump_bytes": job.output_bytes,
-        "read_error": job.read_error,
-        "write_error": job.write_error,
+        "memory": "memory.bin", "latency": job.latency, "stall": job.stall, "seed": job.seed,
+        "patience": job.patience, "limit": job.limit, "dump_start": job.output_address, "dump_bytes": job.output_bytes,
+        "read_error": job.read_error, "write_error": job.write_error,
     }
     return [f"+{name}={value}" for name, value in options.items() if value is not None]
 
@@ -192,17 +185,11 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
         runner.log.disabled = True
         try:
             runner.test(
-                test_module="sim.bench.cocotb_main",
-                hdl_toplevel=TOP,
-                hdl_toplevel_lang="verilog",
-                build_dir=built.directory,
-                test_dir=directory,
-                plusargs=_plusargs(spec, job),
-                test_args=waves,
-                waves=bool(job.waves),
+                test_module="sim.bench.cocotb_main", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+                build_dir=built.directory, test_dir=directory,
+                plusargs=_plusargs(spec, job), test_args=waves, waves=bool(job.waves),
                 extra_env={JOB: str(directory / "job.json"), "COCOTB_ANSI_OUTPUT": "0"},
-                results_xml=str(directory / "results.xml"),
-                log_file=log,
+                results_xml=str(directory / "results.xml"), log_file=log,
             )
         except (RuntimeError, OSError, SystemExit) as error:
             raise tool_failure("the simulation", log) from error

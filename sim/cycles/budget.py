@@ -76,16 +76,14 @@ def steps(program: Program, prediction: Prediction) -> list[Step]:
         times = [prediction.tasks[i] for i in indices]
         took = max(time.end for time in times) - min(time.start for time in times)
         layers = tuple(dict.fromkeys(task.layer for task in tasks))
-        found.append(
-            Step(
+        found.append(Step(
                 layers,
                 tasks,
                 took,
                 _budget(tasks, program.config, folded=False),
                 _budget(tasks, program.config, folded=True),
                 sum(task.macs for task in tasks),
-            )
-        )
+            ))
     return found
 
 

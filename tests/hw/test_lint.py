@@ -16,15 +16,12 @@ def test_zcu102_is_clean():
     assert lint(verilog.emit(ZCU102)) == []
 
 
-@pytest.mark.parametrize(
-    ("body", "warning"),
-    [
-        ("always @* if (i) o = 1'b1;", "LATCH"),
-        ("reg none; always @* o = i & none;", "UNDRIVEN"),
-        ("always @(posedge clk) o = i;", "BLKSEQ"),
-        ("always @* o = missing;", "missing"),
-    ],
-)
+@pytest.mark.parametrize(("body", "warning"), [
+    ("always @* if (i) o = 1'b1;", "LATCH"),
+    ("reg none; always @* o = i & none;", "UNDRIVEN"),
+    ("always @(posedge clk) o = i;", "BLKSEQ"),
+    ("always @* o = missing;", "missing"),
+])
 def test_complaints_are_reported(tmp_path, body, warning):
     source = tmp_path / "bad.v"
     source.write_text(f"module bad(input clk, input i, output reg o);\n{body}\nendmodule\n")

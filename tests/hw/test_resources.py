@@ -94,15 +94,12 @@ def test_an_own_accumulator_needs_no_further_dsp():
 
 @yosys
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("component", "counted"),
-    [
-        (lambda: MatEngine(TOY, ActBuffer.read_latency), MatEngine.resources(TOY)),
-        (lambda: RMacEngine(TOY, ActBuffer.read_latency), RMacEngine.resources(TOY)),
-        (lambda: PostProcessor(TOY, ActBuffer.read_latency), PostProcessor.resources(TOY)),
-        (lambda: Store(TOY, Core.store_latency), Store.resources(TOY, Core.store_latency)),
-    ],
-)
+@pytest.mark.parametrize(("component", "counted"), [
+    (lambda: MatEngine(TOY, ActBuffer.read_latency), MatEngine.resources(TOY)),
+    (lambda: RMacEngine(TOY, ActBuffer.read_latency), RMacEngine.resources(TOY)),
+    (lambda: PostProcessor(TOY, ActBuffer.read_latency), PostProcessor.resources(TOY)),
+    (lambda: Store(TOY, Core.store_latency), Store.resources(TOY, Core.store_latency)),
+])
 def test_composed(component, counted):
     _check(component(), counted)
 

@@ -48,7 +48,9 @@ def test_attention_by_hand(artifact: Artifact, noise: np.ndarray, code_bits: int
     heads = np.concatenate([outputs[name].reshape(-1, 3 * dim, 16) for name in layer.inputs]).astype(int)
     for g, (q, k, v) in enumerate((head[:dim], head[dim : 2 * dim], head[2 * dim :]) for head in heads):
         q, k = np.maximum(q, 0), np.maximum(k, 0)
-        z = [[clip(shift(int(k[i] @ v[j]) * a["z_mult"][g], a["z_shift"][g]), z_bits) for j in range(dim)] for i in range(dim)]
+        z = [
+            [clip(shift(int(k[i] @ v[j]) * a["z_mult"][g], a["z_shift"][g]), z_bits) for j in range(dim)] for i in range(dim)
+        ]
         ksum = [clip(shift(int(k[i].sum()) * a["k_mult"][g], a["k_shift"][g]), 15) for i in range(dim)]
         assert outputs["S2.1.MLA.att.z"][g].tolist() == z
         assert outputs["S2.1.MLA.att.ksum"][g].tolist() == ksum

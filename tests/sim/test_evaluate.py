@@ -101,7 +101,9 @@ def test_segmentation():
     beside = np.roll(logits, 1, axis=1).astype(np.float32)
     beside[:3] = logits[:3]
     place = iter(range(5))
-    found = evaluate(model, given, labels, float_network=lambda part: np.stack([beside[next(place)] for _ in part]), batch=2)
+    found = evaluate(
+        model, given, labels, float_network=lambda part: np.stack([beside[next(place)] for _ in part]), batch=2
+    )
     integer, floating = MeanIoU(network_classes(4)), MeanIoU(network_classes(4))
     integer.add(logits, labels)
     floating.add(beside, labels)

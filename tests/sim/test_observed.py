@@ -46,9 +46,8 @@ def plain(tensor: NDArray, tag: int, dst: Buffer, start: int) -> list[tuple]:
     padded = np.zeros((groups * M, values.shape[1]), np.int64)
     padded[: len(values)] = values
     return [
-        record(start + 100 * group + px, tag, dst, px, group, [padded[group * M : (group + 1) * M, px]])
-        for group in range(groups)
-        for px in range(values.shape[1])
+        record(start + 100 * group + px, tag, dst, px, group, [padded[group * M:(group + 1) * M, px]])
+        for group in range(groups) for px in range(values.shape[1])
     ]
 
 
@@ -62,14 +61,14 @@ def attention(golden: Trace, tag: int, picture: int, batches: list[int]) -> list
             for k in range(groups):
                 rows = slice(k * M, (k + 1) * M)
                 for v in range(groups):
-                    block = z[first + place, rows, v * M : (v + 1) * M]
+                    block = z[first + place, rows, v * M:(v + 1) * M]
                     found.append(record(500 + first + place, tag, Buffer.Z, place * groups + k, v, list(block)))
                 word = ksum[first + place, rows]
                 found.append(record(600 + first + place, tag, Buffer.Z, place * groups + k, 0, [word], row_sum=1))
         first += count
     for head in range(heads):
         for px in range(0, code.shape[1], L):
-            words = [np.full(M, value) for value in code[head, px : px + L]]
+            words = [np.full(M, value) for value in code[head, px:px + L]]
             found.append(record(700 + head, tag, Buffer.DIV, px, 0, words, split=2))
     return found
 
@@ -127,7 +126,7 @@ def test_what_was_never_written_cannot_be_mistaken_for_a_value():
 def test_a_missing_record_of_attention_is_missed(dst, row_sum, part, missing):
     records = records_of(0)
     last = max(i for i, one in enumerate(records) if one[5] == dst.value and one[7] == row_sum)
-    found = observed(records[:last] + records[last + 1 :])
+    found = observed(records[:last] + records[last + 1:])
     assert np.count_nonzero(found.tensors[f"att.{part}"] == UNWRITTEN) == missing
     assert np.count_nonzero(found.cycles[f"att.{part}"] == -1) == missing
 

@@ -33,12 +33,7 @@ FILE = {
     "later": "ignored",
 }
 DATA = ReportData(
-    network="digits",
-    config="toy",
-    images=10,
-    bit_exact=True,
-    float_accuracy=0.98,
-    int_accuracy=0.975,
+    network="digits", config="toy", images=10, bit_exact=True, float_accuracy=0.98, int_accuracy=0.975,
     layers=(LayerRow("stem.0", "conv", "MAT", 5000, 110, 100, 0.5), LayerRow("head.pool", "pool", "R-MAC", 0, 40, None, None)),
     timeline=(Event("MAT", "stem.0", 0, 110), Event("R-MAC", "head.pool", 100, 150), Event("R-MAC", "head.pool", 140, 200)),
     ranges=(RangeRow("S1.0.MB.dw", Bounds((-1.0, -2.5), (4.0, 5.0)), Bounds((-1.0, -1.0), (1.0, 1.0))),),
@@ -98,11 +93,8 @@ def test_accuracies_may_be_unknown(tmp_path):
         (["timeline", 1, "end"], 99, "timeline[1]: field end is 99, before the start 100"),
         (["ranges", 0, "before"], [], "ranges[0]: field before must be an object"),
         (["ranges", 0, "before", "min"], [1, "2"], "ranges[0].before: field min must be a list of numbers"),
-        (
-            ["ranges", 0, "after", "max"],
-            [1],
-            "ranges[0].after: field max has 1 channels, and min has 2; every channel needs both",
-        ),
+        (["ranges", 0, "after", "max"], [1],
+         "ranges[0].after: field max has 1 channels, and min has 2; every channel needs both"),
         (["ranges", 0, "after"], {"min": [1], "max": [2]}, "ranges[0]: field after has 1 channels, and before has 2"),
     ],
 )

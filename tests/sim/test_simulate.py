@@ -79,7 +79,9 @@ def overlap(report: SimulationReport, first: str, second: str) -> int:
         for engine, layer in (("R-MAC", first), ("MAT", second))
     }
     return sum(
-        max(0, min(one[1], other[1]) - max(one[0], other[0])) for one in spans["R-MAC", first] for other in spans["MAT", second]
+        max(0, min(one[1], other[1]) - max(one[0], other[0]))
+        for one in spans["R-MAC", first]
+        for other in spans["MAT", second]
     )
 
 

@@ -52,14 +52,14 @@ def test_the_same_program_again_and_again(dram, logits):
 
 def spoilt(descriptors: bytes, index: int, **fields: int) -> bytes:
     """A program with other fields in one descriptor."""
-    word = int.from_bytes(descriptors[index * SIZE : (index + 1) * SIZE], "little")
+    word = int.from_bytes(descriptors[index * SIZE:(index + 1) * SIZE], "little")
     low = 0
     for name, _, _ in FIELDS:
         width = DESCRIPTOR[name].width
         if name in fields:
             word = word & ~(((1 << width) - 1) << low) | fields[name] << low
         low += width
-    return descriptors[: index * SIZE] + word.to_bytes(SIZE, "little") + descriptors[(index + 1) * SIZE :]
+    return descriptors[:index * SIZE] + word.to_bytes(SIZE, "little") + descriptors[(index + 1) * SIZE:]
 
 
 def test_malformed_descriptors_each_followed_by_a_good_run(dram, logits):
@@ -95,10 +95,10 @@ def test_a_program_without_end_and_bad_weights_each_followed_by_a_good_run(dram,
     weights, count = program.weights, program.descriptor_count
     third = next(task for task in program.tasks if task.opcode is Opcode.DW).packets[0]
     before = sum(packet.beats(TOY) for task in program.tasks[:2] for packet in task.packets) * BEAT
-    assert weights[before : before + 2] == b"TW" and third.rows == int.from_bytes(weights[before + 4 : before + 6], "little")
+    assert weights[before:before + 2] == b"TW" and third.rows == int.from_bytes(weights[before + 4:before + 6], "little")
 
     def flipped(at: int) -> bytes:
-        return weights[:at] + bytes([weights[at] ^ 0x80]) + weights[at + 1 :]
+        return weights[:at] + bytes([weights[at] ^ 0x80]) + weights[at + 1:]
 
     hasty = {"watchdog": PATIENCE}
     cases = [

@@ -25,9 +25,8 @@ class AxiMemory:
         Byte addresses whose beats (or bursts, for writes) are answered with SLVERR.
     """
 
-    def __init__(
-        self, port: object, memory: bytearray, seed: int = 0, rate: float = 0.3, latency: int = 5, bad: tuple[int, ...] = ()
-    ):
+    def __init__(self, port: object, memory: bytearray, seed: int = 0, rate: float = 0.3, latency: int = 5,
+                 bad: tuple[int, ...] = ()):
         self.port, self.memory, self.latency, self.bad = port, memory, latency, bad
         self.stalls = {name: Stalls(seed * 7 + index, rate) for index, name in enumerate(("ar", "r", "aw", "w", "b"))}
         self.reads: list[tuple[int, int]] = []
@@ -55,8 +54,7 @@ class AxiMemory:
             ready = not self.stalls["ar"]()
             ctx.set(port.arready, ready)
             *_, valid, address, length, size, burst = await ctx.tick().sample(
-                port.arvalid, port.araddr, port.arlen, port.arsize, port.arburst
-            )
+                port.arvalid, port.araddr, port.arlen, port.arsize, port.arburst)
             self._now += 1
             if waiting:
                 assert valid and (address, length) == waiting, "the address channel changed before it was ready"
@@ -79,7 +77,7 @@ class AxiMemory:
                 continue
             address, _, last = self._pending[0]
             ctx.set(port.rvalid, 1)
-            ctx.set(port.rdata, int.from_bytes(self.memory[address : address + width], "little"))
+            ctx.set(port.rdata, int.from_bytes(self.memory[address:address + width], "little"))
             ctx.set(port.rlast, last)
             ctx.set(port.rresp, Response.SLVERR if any(address <= at < address + width for at in self.bad) else Response.OKAY)
             while True:
@@ -99,8 +97,7 @@ class AxiMemory:
             ready = not self.stalls["aw"]()
             ctx.set(port.awready, ready)
             *_, valid, address, length, size, burst = await ctx.tick().sample(
-                port.awvalid, port.awaddr, port.awlen, port.awsize, port.awburst
-            )
+                port.awvalid, port.awaddr, port.awlen, port.awsize, port.awburst)
             if valid and ready:
                 self._check(address, length + 1, size, burst, width)
                 self.writes.append((address, length + 1))
@@ -118,7 +115,7 @@ class AxiMemory:
                 address, beats = self._bursts[0]
                 assert strobe == (1 << width) - 1
                 assert last == (done == beats - 1)
-                self.memory[address + done * width : address + (done + 1) * width] = word.to_bytes(width, "little")
+                self.memory[address + done * width:address + (done + 1) * width] = word.to_bytes(width, "little")
                 done += 1
                 if last:
                     self._answers.append(self._bursts.popleft())

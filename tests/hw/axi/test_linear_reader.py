@@ -36,7 +36,7 @@ def test_reads_what_the_memory_holds(config, depth):
             assert ctx.get(dut.busy) == (beats > 0)
             assert ctx.get(dut.error) == 0
             got = await receive(ctx, dut.o, beats, stalls)
-            assert b"".join(word.to_bytes(width, "little") for word in got) == memory.memory[address : address + beats * width]
+            assert b"".join(word.to_bytes(width, "little") for word in got) == memory.memory[address:address + beats * width]
             assert ctx.get(dut.busy) == 0
             assert ctx.get(dut.error) == 0
 
@@ -101,7 +101,7 @@ def test_cancel_leaves_the_bus_clean(taken):
         ctx.set(dut.cancel, 0)
         await start(ctx, dut, 160, 40)
         got = await receive(ctx, dut.o, 40, Stalls(5))
-        assert b"".join(word.to_bytes(16, "little") for word in got) == memory.memory[160 : 160 + 640]
+        assert b"".join(word.to_bytes(16, "little") for word in got) == memory.memory[160:160 + 640]
 
     simulate(dut, testbench, background=memory.reading())
     assert memory.beats_read < 500

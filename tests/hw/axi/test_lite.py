@@ -15,17 +15,10 @@ from triovit.errors import InternalError
 MAP = (
     Register("FIXED", 0, "", (Field("", 0, 32, Access.CONST, "", 0xDEADBEEF),)),
     Register("PLAIN", 4, "", (Field("", 0, 32, Access.RW, "", 0x12345678),)),
-    Register(
-        "MIXED",
-        8,
-        "",
-        (
-            Field("go", 0, 2, Access.PULSE, ""),
-            Field("mode", 6, 12, Access.RW, "", 5),
-            Field("live", 20, 4, Access.RO, ""),
-            Field("seen", 28, 3, Access.STICKY, ""),
-        ),
-    ),
+    Register("MIXED", 8, "", (
+        Field("go", 0, 2, Access.PULSE, ""), Field("mode", 6, 12, Access.RW, "", 5), Field("live", 20, 4, Access.RO, ""),
+        Field("seen", 28, 3, Access.STICKY, ""),
+    )),
 )
 
 

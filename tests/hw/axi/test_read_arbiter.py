@@ -47,7 +47,7 @@ def run(outstanding: int, rate: float) -> tuple[AxiMemory, list[Stalls], list[in
             await ctx.tick()
             ctx.set(reader.start, 0)
             got = await receive(ctx, reader.o, beats, stalls[index])
-            assert b"".join(word.to_bytes(16, "little") for word in got) == memory.memory[address : address + 16 * beats]
+            assert b"".join(word.to_bytes(16, "little") for word in got) == memory.memory[address:address + 16 * beats]
             finished.append(index)
 
         return testbench

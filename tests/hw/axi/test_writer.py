@@ -19,7 +19,7 @@ async def start(ctx, dut: LinearWriter, address: int) -> None:
 
 
 def beats_of(blob: bytes, width: int) -> list[dict[str, int]]:
-    words = [int.from_bytes(blob[at : at + width], "little") for at in range(0, len(blob), width)]
+    words = [int.from_bytes(blob[at:at + width], "little") for at in range(0, len(blob), width)]
     return [{"data": word, "last": index == len(words) - 1} for index, word in enumerate(words)]
 
 
@@ -33,7 +33,7 @@ def test_memory_holds_what_was_sent_and_nothing_else(config):
     async def testbench(ctx):
         for address, beats in ((0, 1), (width * 3, 200), (4096 - 2 * width, 5), (4096 - width, 1), (8192, 128)):
             blob = rng.randbytes(width * beats)
-            expected[address : address + len(blob)] = blob
+            expected[address:address + len(blob)] = blob
             assert ctx.get(dut.i.ready) == 0
             await start(ctx, dut, address)
             assert ctx.get(dut.busy)
@@ -87,7 +87,7 @@ def test_cancel_finishes_the_bursts_that_were_issued(sent):
         await send(ctx, dut.i, beats_of(blob, 16), Stalls(1))
         while ctx.get(dut.busy):
             await ctx.tick()
-        assert memory.memory[4096 : 4096 + len(blob)] == blob
+        assert memory.memory[4096:4096 + len(blob)] == blob
 
     simulate(dut, testbench, background=memory.writing())
 

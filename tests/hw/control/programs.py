@@ -36,9 +36,8 @@ def program(*descriptors: bytes) -> bytes:
     return b"".join(descriptors)
 
 
-def pretend(
-    port: object, log: list, name: str, seed: int, longest: Callable[[], int] = lambda: 30, cycle: Callable[[], int] = lambda: 0
-) -> Callable:
+def pretend(port: object, log: list, name: str, seed: int, longest: Callable[[], int] = lambda: 30,
+            cycle: Callable[[], int] = lambda: 0) -> Callable:
     """A unit that is busy for a random time up to ``longest()``; logs ``(cycle, "start" or "end", name, tag, joint)``."""
     rng = random.Random(seed)
 

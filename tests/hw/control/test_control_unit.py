@@ -42,15 +42,10 @@ class Small(wiring.Component):
         wiring.connect(m, self.arbiter.axi, wiring.flipped(self.axi))
         taken = self.weights.o.valid & self.take
         m.d.comb += [
-            self.weights.start.eq(control.weights_start),
-            self.weights.address.eq(control.weights_address),
-            self.weights.beats.eq(control.weights_beats),
-            self.weights.cancel.eq(control.cancel),
-            self.weights.o.ready.eq(self.take),
-            control.bus_busy.eq(self.weights.busy),
-            control.read_error.eq(self.weights.error),
-            control.weight_beat.eq(taken),
-            control.progress.eq(taken),
+            self.weights.start.eq(control.weights_start), self.weights.address.eq(control.weights_address),
+            self.weights.beats.eq(control.weights_beats), self.weights.cancel.eq(control.cancel),
+            self.weights.o.ready.eq(self.take), control.bus_busy.eq(self.weights.busy),
+            control.read_error.eq(self.weights.error), control.weight_beat.eq(taken), control.progress.eq(taken),
         ]
         return m
 
@@ -61,7 +56,7 @@ class Host:
     def __init__(self, image: bytes, weights: int = 0, bad: tuple[int, ...] = (), longest: int = 30):
         self.dut = Small()
         contents = bytearray(random.Random(3).randbytes(1 << 15))
-        contents[4096 - 64 : 4096 - 64 + len(image)] = image
+        contents[4096 - 64:4096 - 64 + len(image)] = image
         self.memory = AxiMemory(self.dut.axi, contents, bad=bad)
         self.master = LiteMaster(self.dut.bus)
         self.log: list = []
@@ -111,20 +106,14 @@ class Host:
                 *_, reset = await ctx.tick().sample(self.dut.control.core_reset)
                 self.resets += reset
 
-        units = [
-            pretend(getattr(self.dut.control, name), self.log, name, index, lambda: self.longest)
-            for index, name in enumerate(("mat", "rmac", "load", "store"))
-        ]
+        units = [pretend(getattr(self.dut.control, name), self.log, name, index, lambda: self.longest)
+                 for index, name in enumerate(("mat", "rmac", "load", "store"))]
         simulate(self.dut, testbench, background=[take, count_resets, *self.memory.reading(), *units])
 
 
 GOOD = program(
-    descriptor(Opcode.LOAD, tag=1),
-    descriptor(Opcode.PW, tag=2, wait=4, joint=1),
-    descriptor(Opcode.DW, tag=3),
-    descriptor(Opcode.LN, tag=4, wait=3),
-    descriptor(Opcode.STORE, tag=5, wait=1),
-    descriptor(Opcode.END, tag=6),
+    descriptor(Opcode.LOAD, tag=1), descriptor(Opcode.PW, tag=2, wait=4, joint=1), descriptor(Opcode.DW, tag=3),
+    descriptor(Opcode.LN, tag=4, wait=3), descriptor(Opcode.STORE, tag=5, wait=1), descriptor(Opcode.END, tag=6),
 )
 
 
@@ -173,7 +162,7 @@ def failing(image: bytes, code: ErrorCode, index: int | None, **options) -> None
         assert ErrorCode(value & 0xFFFF) is code
         assert index is None or value >> 16 == index
         host.memory.bad, host.longest = (), 30
-        host.memory.memory[4096 - 64 : 4096 - 64 + len(GOOD)] = GOOD
+        host.memory.memory[4096 - 64:4096 - 64 + len(GOOD)] = GOOD
         await host.write(ctx, "PROGRAM_COUNT", len(GOOD) // 64)
         # A unit that was cut off in the middle is reset by core_reset in a real design; here it just ends.
         while any(ctx.get(getattr(host.dut.control, name).busy) for name in ("mat", "rmac", "load", "store")):

@@ -27,8 +27,7 @@ def run(blobs: list[bytes], seed: int = 0) -> tuple[list, list, dict[str, int], 
         nonlocal now
         while True:
             *_, dispatched, tag, unit, mat, rmac, joint = await ctx.tick().sample(
-                dut.dispatched, dut.tag, dut.unit, dut.mat.busy, dut.rmac_busy, dut.mat.task.joint
-            )
+                dut.dispatched, dut.tag, dut.unit, dut.mat.busy, dut.rmac_busy, dut.mat.task.joint)
             now += 1
             if dispatched:
                 trace.append((tag, unit, mat, rmac, joint))
@@ -43,10 +42,8 @@ def run(blobs: list[bytes], seed: int = 0) -> tuple[list, list, dict[str, int], 
             await ctx.tick()
         final.update(done=ctx.get(dut.done), error=ctx.get(Value.cast(dut.error)), index=ctx.get(dut.index))
 
-    units = [
-        pretend(getattr(dut, name), log, name, seed + index, cycle=lambda: now)
-        for index, name in enumerate(("mat", "rmac", "load", "store"))
-    ]
+    units = [pretend(getattr(dut, name), log, name, seed + index, cycle=lambda: now)
+             for index, name in enumerate(("mat", "rmac", "load", "store"))]
     simulate(dut, finish, background=[watch, source, *units])
     return log, trace, final, stalls, blocked
 
@@ -83,14 +80,8 @@ def test_order_and_wait_masks_are_kept(seed):
 
 
 def test_a_joint_task_occupies_rmac_without_a_wait_mask():
-    blobs = [
-        descriptor(Opcode.DW, tag=1),
-        descriptor(Opcode.PW, tag=2, joint=1),
-        descriptor(Opcode.DW, tag=3),
-        descriptor(Opcode.PW, tag=4),
-        descriptor(Opcode.DW, tag=5),
-        descriptor(Opcode.END),
-    ]
+    blobs = [descriptor(Opcode.DW, tag=1), descriptor(Opcode.PW, tag=2, joint=1), descriptor(Opcode.DW, tag=3),
+             descriptor(Opcode.PW, tag=4), descriptor(Opcode.DW, tag=5), descriptor(Opcode.END)]
     log, *_ = run(blobs)
     order = [(what, tag) for _, what, _, tag, _ in log]
     assert order[:5] == [("start", 1), ("end", 1), ("start", 2), ("end", 2), ("start", 3)]
@@ -107,16 +98,9 @@ BAD = [
     *((opcode, {"depth": 0}) for opcode in VALID if "depth" in VALID[opcode]),
     *((opcode, {"px_end": 0}) for opcode in VALID if "px_end" in VALID[opcode]),
     (Opcode.PW, {"px_start": 5, "px_end": 5}),
-    (Opcode.DW, {"kernel": 4}),
-    (Opcode.DW, {"kernel": 0}),
-    (Opcode.DW, {"stride": 0}),
-    (Opcode.DW, {"stride": 3}),
-    (Opcode.LOAD, {"stride": 1}),
-    (Opcode.LOAD, {"w_in": 5}),
-    (Opcode.LOAD, {"w_in": 2}),
-    (Opcode.LOAD, {"h_in": 0}),
-    (Opcode.LOAD, {"w_in": TOY.max_picture_width + 2}),
-    (Opcode.STORE, {"dst_cg_end": 0}),
+    (Opcode.DW, {"kernel": 4}), (Opcode.DW, {"kernel": 0}), (Opcode.DW, {"stride": 0}), (Opcode.DW, {"stride": 3}),
+    (Opcode.LOAD, {"stride": 1}), (Opcode.LOAD, {"w_in": 5}), (Opcode.LOAD, {"w_in": 2}), (Opcode.LOAD, {"h_in": 0}),
+    (Opcode.LOAD, {"w_in": TOY.max_picture_width + 2}), (Opcode.STORE, {"dst_cg_end": 0}),
 ]
 
 

@@ -43,7 +43,7 @@ def test_descriptors_come_in_order(config):
         for address, count in ((0, 1), (4096 - SIZE, 40), (128, 3)):
             await start(ctx, dut, address, count)
             got = await take(ctx, dut, count, stalls)
-            assert b"".join(got) == memory.memory[address : address + SIZE * count]
+            assert b"".join(got) == memory.memory[address:address + SIZE * count]
             assert ctx.get(dut.busy) == 0
 
     simulate(dut, testbench, background=memory.reading())
@@ -69,6 +69,6 @@ def test_reads_two_bursts_ahead_and_cancel_forgets_them():
         assert memory.idle
         ctx.set(dut.cancel, 0)
         await start(ctx, dut, 1024, 3)
-        assert b"".join(await take(ctx, dut, 3, Stalls(1))) == memory.memory[1024 : 1024 + 3 * SIZE]
+        assert b"".join(await take(ctx, dut, 3, Stalls(1))) == memory.memory[1024:1024 + 3 * SIZE]
 
     simulate(dut, testbench, background=memory.reading())

@@ -67,8 +67,8 @@ def test_every_failed_run_is_followed_by_a_good_one():
     async def check(ctx) -> None:
         assert await run(ctx) is ErrorCode.NONE
         place = program.places[program.output]
-        rows = np.frombuffer(bytes(memory.memory[RESULT : RESULT + program.output_bytes]), "<i2").reshape(place.groups, -1, TOY.m)
-        got = rows.transpose(0, 2, 1).reshape(place.groups * TOY.m, -1)[: expected.shape[0], : expected.shape[1]]
+        rows = np.frombuffer(bytes(memory.memory[RESULT:RESULT + program.output_bytes]), "<i2").reshape(place.groups, -1, TOY.m)
+        got = rows.transpose(0, 2, 1).reshape(place.groups * TOY.m, -1)[:expected.shape[0], :expected.shape[1]]
         assert (got == expected).all()
 
     async def testbench(ctx):

@@ -29,7 +29,9 @@ def tasks(program: Program, opcode: Opcode, **fields: Any) -> list:
     ]
 
 
-def with_attention(net: NetworkBuilder, channels: int, dim: int, kernel: int = 5, z_bits: int | None = None) -> NetworkBuilder:
+def with_attention(
+    net: NetworkBuilder, channels: int, dim: int, kernel: int = 5, z_bits: int | None = None
+) -> NetworkBuilder:
     """A lite multi-scale attention block of two scales behind the stem."""
     trunk = net.pw("in", net.stem(8), channels)
     qkv = net.pw("qkv", trunk, 3 * channels)

@@ -355,9 +355,10 @@ def test_depthwise_beats_read_every_tap_of_every_pixel(kernel, stride, height, w
         first = (beat["out_px"], beat["src_cg"])
         tap[first] = 0 if beat["first"] else tap[first] + 1
         rows = -(-kernel * kernel // (config.t - 1))
-        assert beat["offset"] == beat["src_cg"] // config.wide * rows + tap[first] // (config.t - 1) and beat["lane"] == tap[
-            first
-        ] % (config.t - 1)
+        assert (
+            beat["offset"] == beat["src_cg"] // config.wide * rows + tap[first] // (config.t - 1)
+            and beat["lane"] == tap[first] % (config.t - 1)
+        )
         for lane in range(config.l):
             if beat["mask"] >> lane & 1:
                 # At stride 2 a lane takes every second word of what was read.

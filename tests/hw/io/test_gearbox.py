@@ -12,7 +12,7 @@ from tests.hw.axi.harness import Stalls, send, simulate
 def run(config, rate: float, beats: int) -> tuple[int, int, list, Stalls]:
     """Cycles from the first pairs to the last, cycles with one pair, refused beats, and the stalls of the receiver."""
     dut, blob = PixelGearbox(config), random.Random(1).randbytes(beats * config.beat_bytes)
-    words = [int.from_bytes(blob[at : at + config.beat_bytes], "little") for at in range(0, len(blob), config.beat_bytes)]
+    words = [int.from_bytes(blob[at:at + config.beat_bytes], "little") for at in range(0, len(blob), config.beat_bytes)]
     stalls, blocked = Stalls(2, rate), []
     cycles = singles = 0
 

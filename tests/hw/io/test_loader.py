@@ -16,7 +16,6 @@ CHANNELS = 3
 
 def unfold(picture: bytes, height: int, width: int, pad: tuple[int, int, int]) -> list[list[int]]:
     """The 27 values of each output pixel."""
-
     def value(y: int, x: int, c: int) -> int:
         if not (0 <= y < height and 0 <= x < width):
             return pad[c]
@@ -24,25 +23,15 @@ def unfold(picture: bytes, height: int, width: int, pad: tuple[int, int, int]) -
 
     return [
         [value(2 * yo + ky - 1, 2 * xo + kx - 1, c) for kx in range(3) for ky in range(3) for c in range(CHANNELS)]
-        for yo in range(-(-height // 2))
-        for xo in range(width // 2)
+        for yo in range(-(-height // 2)) for xo in range(width // 2)
     ]
 
 
 async def give(ctx, dut: Loader, height: int, width: int, pad: tuple[int, int, int], base: int) -> None:
-    blob = pack(
-        {
-            "opcode": Opcode.LOAD,
-            "h_in": height,
-            "w_in": width,
-            "w_out": width // 2,
-            "stride": 2,
-            "dst": Buffer.D,
-            "dst_base": base,
-            "dst_rows": 77,
-            "pad": sum((value & 0xFF) << 8 * c for c, value in enumerate(pad)),
-        }
-    )
+    blob = pack({
+        "opcode": Opcode.LOAD, "h_in": height, "w_in": width, "w_out": width // 2, "stride": 2, "dst": Buffer.D, "dst_base": base,
+        "dst_rows": 77, "pad": sum((value & 0xFF) << 8 * c for c, value in enumerate(pad)),
+    })
     ctx.set(dut.unit.task.as_value(), int.from_bytes(blob, "little"))
     ctx.set(dut.unit.start, 1)
     await ctx.tick()
@@ -83,7 +72,7 @@ def test_pictures_are_unfolded(config, stalled):
     async def testbench(ctx):
         for height, width, base in ((8, 8, 0), (7, 12, 100), (1, 4, 5), (2, 64, 3), (33, 6, 0), (5, 10, 1), (24, 40, 9)):
             pad = tuple(rng.randint(-128, 127) for _ in range(CHANNELS))
-            picture = bytes(memory.memory[ADDRESS : ADDRESS + height * width * CHANNELS])
+            picture = bytes(memory.memory[ADDRESS:ADDRESS + height * width * CHANNELS])
             ctx.set(dut.address, ADDRESS)
             await give(ctx, dut, height, width, pad, base)
             written = await collect(ctx, dut, config, stalls, base)
@@ -92,7 +81,7 @@ def test_pictures_are_unfolded(config, stalled):
             for pixel, values in enumerate(unfold(picture, height, width, pad)):
                 padded = values + [0] * (dut.groups * config.m - len(values))
                 for group in range(dut.groups):
-                    expected[pixel, group] = padded[group * config.m : (group + 1) * config.m]
+                    expected[pixel, group] = padded[group * config.m:(group + 1) * config.m]
             assert written == expected
 
     simulate(dut, testbench, background=memory.reading())

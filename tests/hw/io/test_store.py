@@ -29,18 +29,15 @@ def buffer(dut: Store, config: AcceleratorConfig, latency: int, requests: list):
         line: list = [None] * latency
         while True:
             *_, valid, px, cg, base, rows, skew, spread = await ctx.tick().sample(
-                read.valid, read.px, read.cg, read.base, read.rows, read.skew, read.spread
-            )
+                read.valid, read.px, read.cg, read.base, read.rows, read.skew, read.spread)
             line.append((px, cg) if valid else None)
             if valid:
                 assert (base, rows, skew, spread) == (11, 22, 1, 0)
                 requests.append((px, cg))
             # What was asked ``latency`` edges ago is there after this edge.
             answer = line[-latency]
-            words = [
-                [value_at(answer[0] + lane, answer[1], channel) if answer else -1 for channel in range(config.m)]
-                for lane in range(config.l)
-            ]
+            words = [[value_at(answer[0] + lane, answer[1], channel) if answer else -1 for channel in range(config.m)]
+                     for lane in range(config.l)]
             ctx.set(read.data, words)
 
     return testbench
@@ -69,13 +66,11 @@ def run(config: AcceleratorConfig, latency: int, rate: float, tasks: list[tuple[
             assert memory.idle
             expected = b"".join(
                 (value_at(pixel, group, channel) if pixel < pixels else 0).to_bytes(2, "little", signed=True)
-                for group in range(groups)
-                for first in range(0, pixels, config.l)
-                for pixel in range(first, first + config.l)
-                for channel in range(config.m)
+                for group in range(groups) for first in range(0, pixels, config.l)
+                for pixel in range(first, first + config.l) for channel in range(config.m)
             )
-            assert memory.memory[address : address + len(expected)] == expected
-            assert not any(memory.memory[:address]) and not any(memory.memory[address + len(expected) :])
+            assert memory.memory[address:address + len(expected)] == expected
+            assert not any(memory.memory[:address]) and not any(memory.memory[address + len(expected):])
             assert ctx.get(dut.error) == 0
 
     simulate(dut, testbench, background=[*memory.writing(), buffer(dut, config, latency, requests)])

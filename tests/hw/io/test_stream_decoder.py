@@ -13,12 +13,8 @@ from hw.io.stream_decoder import MAGIC, Kind, WeightDecoder, param_word, weight_
 from hw.memory.row_ring import RowRing
 from tests.hw.axi.harness import Stalls, send, simulate
 
-NAMES = {
-    Kind.MAT_WEIGHTS: "mat_weights",
-    Kind.RMAC_WEIGHTS: "rmac_weights",
-    Kind.MAT_PARAMS: "mat_params",
-    Kind.RMAC_PARAMS: "rmac_params",
-}
+NAMES = {Kind.MAT_WEIGHTS: "mat_weights", Kind.RMAC_WEIGHTS: "rmac_weights", Kind.MAT_PARAMS: "mat_params",
+         Kind.RMAC_PARAMS: "rmac_params"}
 
 FIELDS = ("bias", "mult", "shift", "three", "zero")
 
@@ -28,13 +24,8 @@ def header(kind: int, lp: int, rows: int, magic: int = MAGIC) -> int:
 
 
 def record(rng: random.Random) -> tuple[tuple[int, ...], bytes]:
-    values = (
-        rng.randint(-(1 << 26), (1 << 26) - 1),
-        rng.getrandbits(16),
-        rng.randint(0, 47),
-        rng.getrandbits(14),
-        rng.randint(-512, 511),
-    )
+    values = (rng.randint(-(1 << 26), (1 << 26) - 1), rng.getrandbits(16), rng.randint(0, 47), rng.getrandbits(14),
+              rng.randint(-512, 511))
     bias, mult, shift, three, zero = values
     return values, struct.pack("<iHBxHh4x", bias, mult, shift, three, zero)
 
@@ -52,7 +43,7 @@ def packet(config: AcceleratorConfig, rng: random.Random, kind: Kind, lp: int, r
                 records = [record(rng) for _ in range(config.m)]
                 word = [values for values, _ in records]
                 blob = b"".join(raw for _, raw in records).ljust(config.param_beats * width, b"\0")
-                beats += [int.from_bytes(blob[at : at + width], "little") for at in range(0, len(blob), width)]
+                beats += [int.from_bytes(blob[at:at + width], "little") for at in range(0, len(blob), width)]
             for block in range(config.l):
                 if block >> lp == slot:
                     row[block] = word

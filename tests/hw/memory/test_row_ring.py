@@ -24,7 +24,7 @@ def run(banks: int, bits: int, depth: int, rows: int, seed: int) -> None:
             order = list(range(banks))
             rng.shuffle(order)
             # The banks of a row arrive in groups, as pixel slots share a word.
-            groups = [order[:: rng.randint(1, banks)]]
+            groups = [order[::rng.randint(1, banks)]]
             groups += [[bank] for bank in order if bank not in groups[0]]
             for index, group in enumerate(groups):
                 while rng.random() < 0.3:

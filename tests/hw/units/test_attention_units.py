@@ -48,7 +48,9 @@ def test_log2_of_both_kinds_in_turn():
 
 def test_what_a_code_means_to_a_quotient():
     """Both steps of section 7 with the unit's shift and reciprocal are the golden quotient, for every code of either width."""
-    vectors = [{"code": code, "used": 1, "fine": int(bits > CODE_BITS)} for bits in CODE_WIDTHS for code in range(1 << bits)]
+    vectors = [
+        {"code": code, "used": 1, "fine": int(bits > CODE_BITS)} for bits in CODE_WIDTHS for code in range(1 << bits)
+    ]
     unused = [{"code": 0x3FF, "used": 0, "fine": fine} for fine in (0, 1)]
     got = settle(DivisorCode(), vectors + unused, ["shift", "reciprocal"])
     assert [out["shift"] for out in got[-2:]] == [0, 0]
@@ -116,16 +118,9 @@ def test_row_sum(config):
         word = np.array([[rng.randint(low, high) for _ in range(config.m)] for _ in range(config.l)])
         lanes = rng.choice([(1 << config.l) - 1, rng.randrange(1 << config.l)])
         first, last = index == 0, index == length - 1
-        beats.append(
-            {
-                "valid": valid,
-                "words": word.tolist(),
-                "lanes": lanes,
-                "relu": relu,
-                "first": first,
-                "last": last,
-            }
-        )
+        beats.append({
+            "valid": valid, "words": word.tolist(), "lanes": lanes, "relu": relu, "first": first, "last": last,
+        })
         if valid:
             kept = (arithmetic.relu(word) if relu else word) * np.array([[lanes >> i & 1] for i in range(config.l)])
             total = kept.sum(axis=0) + (0 if first else total)

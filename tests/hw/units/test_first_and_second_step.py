@@ -34,11 +34,8 @@ def requantizer_vectors(rng):
         total = rng.choice([rng.randrange(-ACC, ACC), rng.randrange(-PRE, PRE)])
         bias = rng.randrange(max(-ACC, total - ACC + 1), min(ACC - 1, total + ACC) + 1)
         yield {
-            "acc": total - bias,
-            "bias": bias,
-            "mult": rng.randrange(1 << rng.randrange(1, MULT_BITS + 1)),
-            "shift": rng.randrange(SHIFT_MAX + 1),
-            "code": rng.choice([0, 0, rng.randrange(16)]),
+            "acc": total - bias, "bias": bias, "mult": rng.randrange(1 << rng.randrange(1, MULT_BITS + 1)),
+            "shift": rng.randrange(SHIFT_MAX + 1), "code": rng.choice([0, 0, rng.randrange(16)]),
         }
 
 
@@ -58,12 +55,8 @@ def test_requantizer_agrees_with_post_process_on_logits():
     rng = np.random.default_rng(2)
     channels = 64
     post = arithmetic.PostParameters(
-        bias=rng.integers(-1000, 1000, channels),
-        mult=rng.integers(0, 65536, channels),
-        shift=rng.integers(0, 48, channels),
-        three=np.zeros(channels, np.int64),
-        zero=np.zeros(channels, np.int64),
-        logits=True,
+        bias=rng.integers(-1000, 1000, channels), mult=rng.integers(0, 65536, channels), shift=rng.integers(0, 48, channels),
+        three=np.zeros(channels, np.int64), zero=np.zeros(channels, np.int64), logits=True,
     )
     acc = rng.integers(-100000, 100000, (1, channels))
     expected = arithmetic.post_process(acc, post)[0].tolist()
@@ -92,13 +85,9 @@ def second_step_vectors(rng):
                         yield {"t": t, "three": three, "zero": -3, "r": r, **layer}
     for _ in range(3000):
         yield {
-            "t": rng.randrange(-PRE, PRE),
-            "three": rng.randrange(1 << rng.randrange(1, THREE_BITS + 1)),
-            "zero": rng.randrange(-zero_limit, zero_limit),
-            "r": rng.randrange(-128, 128),
-            "act": rng.choice(list(Act)),
-            "out_shift": rng.randrange(OUT_SHIFT_MAX + 1),
-            "res_zero": rng.randrange(-128, 128),
+            "t": rng.randrange(-PRE, PRE), "three": rng.randrange(1 << rng.randrange(1, THREE_BITS + 1)),
+            "zero": rng.randrange(-zero_limit, zero_limit), "r": rng.randrange(-128, 128), "act": rng.choice(list(Act)),
+            "out_shift": rng.randrange(OUT_SHIFT_MAX + 1), "res_zero": rng.randrange(-128, 128),
         }
 
 

@@ -156,7 +156,7 @@ def test_layer_norm(config, gap):
                     ctx.set(dut.norm_gamma, gammas[k])
                     due.append(cycle + dut.latency)
                     k += 1
-                assert ctx.get(dut.o_valid) == (cycle in due[len(got) : len(got) + 1])
+                assert ctx.get(dut.o_valid) == (cycle in due[len(got):len(got) + 1])
                 if ctx.get(dut.o_valid):
                     got.append(plain(ctx.get(dut.o)))
                 await ctx.tick()

@@ -48,36 +48,21 @@ class Workload:
         act = fixed.pop("act", LAYER_ACTS[self.integer(0, 3)])
         split = self.integer(0, self.full_split + 1)
         return {
-            "tag": self.integer(0, 1 << 16),
-            "dst_base": self.integer(0, 1 << 14),
-            "dst_rows": self.integer(0, 1 << 14),
-            "dst_cg_end": self.integer(1, 12),
-            "dst2_on": self.integer(0, 2),
-            "dst2": Buffer(self.integer(0, 4)),
-            "dst2_base": self.integer(0, 1 << 14),
-            "lp": split,
-            "z_row": self.integer(0, self.config.z_rows // 2),
-            "tiles": self.integer(1, 8),
-            "act": act,
+            "tag": self.integer(0, 1 << 16), "dst_base": self.integer(0, 1 << 14), "dst_rows": self.integer(0, 1 << 14),
+            "dst_cg_end": self.integer(1, 12), "dst2_on": self.integer(0, 2), "dst2": Buffer(self.integer(0, 4)),
+            "dst2_base": self.integer(0, 1 << 14), "lp": split,
+            "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act,
             "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
-            "res_src": Buffer(self.integer(0, 2)),
-            "res_base": self.integer(0, 1 << 14),
-            "res_skew": self.integer(0, 4),
+            "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
             "res_zero": self.integer(-128, 128),
-            "use_code": 0,
-            "logits": 0,
-            "wide": 0,
-            **fixed,
+            "use_code": 0, "logits": 0, "wide": 0, **fixed,
         }
 
     def param(self):
         shift = self.integer(0, 48) if self.integer(0, 4) == 0 else self.integer(14, 26)
         return {
-            "bias": self.integer(-1000, 1000),
-            "mult": self.integer(0, 1 << 16),
-            "shift": shift,
-            "three": self.integer(0, 1 << self.integer(1, 15)),
-            "zero": self.integer(-60, 60),
+            "bias": self.integer(-1000, 1000), "mult": self.integer(0, 1 << 16), "shift": shift,
+            "three": self.integer(0, 1 << self.integer(1, 15)), "zero": self.integer(-60, 60),
         }
 
     def accumulators(self):
@@ -92,18 +77,11 @@ class Workload:
         entries = rows * self.lanes if phase.task["opcode"] in SHARED else rows
         for index in range(count):
             split = phase.task["lp"]
-            phase.results.append(
-                {
-                    "acc": self.accumulators(),
-                    "mask": self.integer(0, 1 << self.lanes),
-                    "px": self.integer(0, 64 >> split) << split,
-                    "cg": self.integer(0, 14),
-                    "entry": self.integer(0, entries),
-                    "row_sum": 0,
-                    "seg_last": self.integer(0, 2),
-                    "progress": index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2)),
-                }
-            )
+            phase.results.append({
+                "acc": self.accumulators(), "mask": self.integer(0, 1 << self.lanes),
+                "px": self.integer(0, 64 >> split) << split, "cg": self.integer(0, 14), "entry": self.integer(0, entries),
+                "row_sum": 0, "seg_last": self.integer(0, 2), "progress": index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2)),
+            })
         return phase
 
     def division(self, count, code_bits, wide):
@@ -215,39 +193,22 @@ class Model:
             words[:, 0] = arithmetic.log2_code(joined[:, 0], smallest, CODE_WIDTHS[fine])
             self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
-            "write.valid": ordinary,
-            "write2.valid": ordinary and task["dst2_on"],
-            "z_write.valid": dst is Buffer.Z,
-            "trace_valid": 1,
-            "trace_tag": task["tag"],
-            "trace_dst": dst.value,
-            "trace_px": result["px"],
-            "trace_cg": result["cg"],
-            "trace_mask": mask,
-            "trace_split": split,
-            "trace_row_sum": result["row_sum"],
+            "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
+            "trace_valid": 1, "trace_tag": task["tag"], "trace_dst": dst.value, "trace_px": result["px"],
+            "trace_cg": result["cg"], "trace_mask": mask, "trace_split": split, "trace_row_sum": result["row_sum"],
             "trace_words": words.tolist(),
         }
         if ordinary:
             out |= {
-                "write.payload": {
-                    "mask": mask,
-                    "px": result["px"],
-                    "cg": result["cg"],
-                    "split": split,
-                    "base": task["dst_base"],
-                    "rows": task["dst_rows"],
-                    "words": q.tolist(),
-                },
-                "write_dst": dst.value,
-                "write_t": wide.tolist(),
+                "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
+                                  "rows": task["dst_rows"], "words": q.tolist()},
+                "write_dst": dst.value, "write_t": wide.tolist(),
             }
             if task["dst2_on"]:
                 out |= {"write2.base": task["dst2_base"], "write2_dst": task["dst2"].value}
         if dst is Buffer.Z:
             out |= {
-                "z_write.row": task["z_row"] + result["px"],
-                "z_write.j": result["cg"],
+                "z_write.row": task["z_row"] + result["px"], "z_write.j": result["cg"],
                 "z_write.ksum": result["row_sum"],
                 "z_write.rows": (words[:size] >> LOW_BITS if in_parts else q[:size]).tolist(),
             }

@@ -26,12 +26,8 @@ class Memory:
 
 
 ARGUMENTS = {
-    "program": 0x12_3456_7800,
-    "program_count": 9,
-    "weights": 0x1000,
-    "weights_beats": 77,
-    "picture": 0x2000,
-    "output": 0xFF_0000_0000,
+    "program": 0x12_3456_7800, "program_count": 9, "weights": 0x1000, "weights_beats": 77,
+    "picture": 0x2000, "output": 0xFF_0000_0000,
 }
 
 

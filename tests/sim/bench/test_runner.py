@@ -32,28 +32,17 @@ REGISTERS = {
     "CTRL": _register(0, start=(0, 1, "pulse"), irq_enable=(2, 1, "read, write")),
     "STATUS": _register(1, busy=(0, 1, "read only"), done=(1, 1, "sticky"), error=(2, 1, "sticky")),
     "ERROR": _register(2, code=(0, 4, "read only"), index=(16, 16, "read only")),
-    "PROGRAM_ADDR_LO": _register(3),
-    "PROGRAM_ADDR_HI": _register(4),
-    "PROGRAM_COUNT": _register(5),
-    "WEIGHTS_ADDR_LO": _register(6),
-    "WEIGHTS_ADDR_HI": _register(7),
-    "WEIGHTS_BEATS": _register(8),
-    "INPUT_ADDR_LO": _register(9),
-    "INPUT_ADDR_HI": _register(10),
-    "OUTPUT_ADDR_LO": _register(11),
-    "OUTPUT_ADDR_HI": _register(12),
+    "PROGRAM_ADDR_LO": _register(3), "PROGRAM_ADDR_HI": _register(4), "PROGRAM_COUNT": _register(5),
+    "WEIGHTS_ADDR_LO": _register(6), "WEIGHTS_ADDR_HI": _register(7), "WEIGHTS_BEATS": _register(8),
+    "INPUT_ADDR_LO": _register(9), "INPUT_ADDR_HI": _register(10),
+    "OUTPUT_ADDR_LO": _register(11), "OUTPUT_ADDR_HI": _register(12),
     "CYCLES": _register(15, value=(0, 32, "read only")),
 }
 
 
 def _run(fault=0, source=SOURCE, target=TARGET, beats=BEATS):
     return {
-        "program": 0,
-        "program_count": beats,
-        "weights": 0,
-        "weights_beats": fault,
-        "picture": source,
-        "output": target,
+        "program": 0, "program_count": beats, "weights": 0, "weights_beats": fault, "picture": source, "output": target,
     }
 
 
@@ -63,11 +52,7 @@ def _memory():
 
 def _job(*runs, **changes):
     settings = {
-        "memory": _memory(),
-        "runs": runs or (_run(),),
-        "registers": REGISTERS,
-        "output_address": TARGET,
-        "output_bytes": OUTPUT,
+        "memory": _memory(), "runs": runs or (_run(),), "registers": REGISTERS, "output_address": TARGET, "output_bytes": OUTPUT,
     }
     return Job(**(settings | changes))
 

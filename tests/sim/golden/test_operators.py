@@ -90,12 +90,9 @@ def test_layernorm_refuses_a_wide_gamma_in_checked_mode_only():
 
 def attention_arrays(rng, heads):
     return {
-        "z_mult": rng.integers(0, 200, heads),
-        "z_shift": rng.integers(2, 16, heads),
-        "k_mult": rng.integers(0, 200, heads),
-        "k_shift": rng.integers(0, 12, heads),
-        "o_mult": rng.integers(0, 65536, heads),
-        "o_shift": rng.integers(0, 14, heads),
+        "z_mult": rng.integers(0, 200, heads), "z_shift": rng.integers(2, 16, heads),
+        "k_mult": rng.integers(0, 200, heads), "k_shift": rng.integers(0, 12, heads),
+        "o_mult": rng.integers(0, 65536, heads), "o_shift": rng.integers(0, 14, heads),
         "div_min": rng.integers(0, 18, heads),
     }
 
@@ -144,15 +141,8 @@ def test_attention_at_its_extremes(sign, z_bits, code_bits):
     """The largest divisors and dividends that section 8 allows."""
     x = np.full((1, 96, 8, 8), 127, np.int8)
     x[:, 64:] = sign
-    arrays = {
-        "z_mult": np.array([65535]),
-        "z_shift": np.array([4]),
-        "k_mult": np.array([65535]),
-        "k_shift": np.array([4]),
-        "o_mult": np.array([65535]),
-        "o_shift": np.array([20]),
-        "div_min": np.array([10]),
-    }
+    arrays = {"z_mult": np.array([65535]), "z_shift": np.array([4]), "k_mult": np.array([65535]), "k_shift": np.array([4]),
+              "o_mult": np.array([65535]), "o_shift": np.array([20]), "div_min": np.array([10])}
     assert same_attention([x], 32, arrays, code_bits, z_bits) == [True] * 4
 
 
