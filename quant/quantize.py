@@ -158,7 +158,7 @@ def _encode(
         elif op.name in moved:
             encodings[op.name] = shifted(statistics, shifts(statistics), options)
         elif op.name in factors:
-            encodings[op.name] = scaled(statistics, factors[op.name], options, "equalization", symmetric=op.name in symmetric)
+            encodings[op.name] = scaled(statistics, factors[op.name], options, "equalization", symmetric=True)
         elif op.name in divided:
             encodings[op.name] = scaled(statistics, migration_factors(statistics), options, "migration")
         else:
@@ -197,8 +197,7 @@ def _remedies(layers: list[FloatLayer], seen: Observations, encodings: dict[str,
 
 def _ranges(remedy: str, statistics: Statistics, encoding: Encoding) -> dict[str, Any]:
     """``remedy`` is the one that the tensor's place is for; ``encoding`` says what was done: equalization may do its work."""
-    centred = bool((encoding.zeros != encoding.zeros[0]).any())
-    moved = -encoding.scale * encoding.factors * encoding.zeros if centred else torch.zeros_like(encoding.zeros)
+    moved = -encoding.scale * encoding.factors * encoding.zeros if encoding.own_zeros else torch.zeros_like(encoding.zeros)
     low, high = ((values - moved) / encoding.factors for values in (statistics.low, statistics.high))
     return {
         "remedy": remedy,

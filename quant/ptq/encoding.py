@@ -28,6 +28,11 @@ class Encoding:
     padded: bool = False
 
     @property
+    def own_zeros(self) -> bool:
+        """Whether channels have zero points of their own."""
+        return bool((self.zeros != self.zeros[0]).any())
+
+    @property
     def zero(self) -> int:
         """The zero point that channels share, or (int8) the one in the midst of theirs."""
         return max(-128, min(127, int(self.zeros.median())))

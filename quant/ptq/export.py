@@ -55,7 +55,7 @@ class Exporter:
         options: Options,
         learned: Mapping[str, Rounded] | None = None,
     ):
-        """``learned`` has the weights of layers, by name, that are not rounded to the nearest."""
+        """``learned`` has the weights of layers, by name, that are not rounded here."""
         self.encodings, self.seen, self.options, self.learned = encodings, seen, options, learned or {}
 
     def layer(self, layer: FloatLayer, *, logits: bool) -> Layer:

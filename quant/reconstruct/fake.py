@@ -59,7 +59,7 @@ class Step(nn.Module):
         self.limits = -log(_FARTHEST), log(_FARTHEST)
         self.register_buffer("steps", (encoding.factors * encoding.scale).float())
         self.register_buffer("zeros", encoding.zeros.float())
-        self._follows = bool((encoding.zeros != encoding.zeros[0]).any())
+        self._follows = encoding.own_zeros
         most = 1 << (ACT_BITS if encoding.padded else ZERO_BITS) - 1
         self._reach = -most, most - 1
         self._kept = _LOW if crowd else (_LOW + _HIGH) / 2
