@@ -78,7 +78,7 @@ def quantize(
     _require_finite(seen)
     ranges = free_ranges([layer.op for layer in layers], seen) if options.equalization else {}
     if options.output_effect:
-        ranges |= narrowed(network, layers, pictures, ranges, progress)
+        ranges |= narrowed(network, layers, pictures, ranges, seen.statistics, progress)
     encodings = _encode(spec, layers, seen, ranges, options)
     attention: dict[str, Any] = {}
 

@@ -38,6 +38,9 @@ class Statistics:
     branch: Tensor
     #: Pixels drawn from every picture, ``[rows, C]``.
     rows: list[Tensor] = field(default_factory=list)
+    #: The extremes of every picture, ``[N, C]``.
+    lows: list[Tensor] = field(default_factory=list)
+    highs: list[Tensor] = field(default_factory=list)
 
     @property
     def mean(self) -> Tensor:
@@ -50,6 +53,12 @@ class Statistics:
         if len(self.rows) > 1:
             self.rows = [torch.cat(self.rows)]
         return self.rows[0]
+
+    def without(self, picture: int) -> tuple[Tensor, Tensor]:
+        """Lowest and highest values of all pictures but one (of that one where there is no other)."""
+        lows, highs = torch.cat(self.lows), torch.cat(self.highs)
+        others = torch.arange(len(lows)) != picture if len(lows) > 1 else torch.tensor([True])
+        return lows[others].amin(0), highs[others].amax(0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ def observe(
 
     def visit(layer: FloatLayer, output: Tensor, branch: Tensor) -> None:
         name, flat = layer.op.name, output.reshape(*output.shape[:2], -1)
-        low, high = flat.amin((0, 2)), flat.amax((0, 2))
+        lows, highs = flat.amin(2), flat.amax(2)
+        low, high = lows.amin(0), highs.amax(0)
         if len(strange := (~(low.isfinite() & high.isfinite())).nonzero()):
             raise UserError(
                 f"layer {name}: its output is not finite on the calibration pictures, first in channel {int(strange[0])}; "
@@ -131,13 +141,15 @@ def observe(
             branch.reshape(flat.shape).abs().amax((0, 2)),
         )
         if name not in found.statistics:
-            found.statistics[name] = Statistics(low, high, low, high, total, count, top, [rows])
+            found.statistics[name] = Statistics(low, high, low, high, total, count, top, [rows], [lows], [highs])
         else:
             s = found.statistics[name]
             s.low, s.high = torch.minimum(s.low, low), torch.maximum(s.high, high)
             s.ema_low, s.ema_high = EMA * s.ema_low + (1 - EMA) * low, EMA * s.ema_high + (1 - EMA) * high
             s.total, s.count, s.branch = s.total + total, s.count + count, torch.maximum(s.branch, top)
             s.rows.append(rows)
+            s.lows.append(lows)
+            s.highs.append(highs)
         multiplied(name, output)
         if name in kept:
             sums[name].append(_sums(output, kept[name]))

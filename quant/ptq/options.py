@@ -45,7 +45,7 @@ class Options:
     #: Share of the values that the percentile method keeps.
     percentile: float = 0.9999
     #: Pictures whose attention is calibrated.
-    attention_pictures: int = 16
+    attention_pictures: int = 64
     #: Learn the weights' rounding, the biases and the activations' steps block by block: see :mod:`quant.reconstruct`.
     reconstruction: bool = False
     #: Steps of the optimizer for each block's weights; the activations take half as many.

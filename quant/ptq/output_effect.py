@@ -4,9 +4,13 @@ An error ``e`` of a tensor changes the output by its Jacobian's ``J e``, as long
 estimated with random directions ``r`` of the output: ``(r J) e``, where ``r J`` is one backward pass for all tensors at once. So
 what every channel's range does to the output is known without running the network again, saturation and errors that neighbouring
 pixels share included: a channel whose largest values matter little can do with half of its range, and round half as much.
+
+What a picture loses is taken with the range that the other pictures give. So where the next picture's values would often lie
+outside, as they do of tensors with few pixels, a range grows beyond what was seen.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,10 +19,11 @@ from quant.data import Progress
 from quant.networks.model import EfficientViT
 from quant.ptq.codings import Coding
 from quant.ptq.graph import FloatLayer, compute
+from quant.ptq.observe import Statistics
 from quant.ptq.own_ranges import Range
 
-#: Parts of a channel's range that are tried.
-PARTS = (0.4, 0.5, 0.65, 0.8, 1.0)
+#: Parts and multiples of a channel's range that are tried.
+PARTS = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
 #: A part counts as better than the whole only where the error falls below this share: estimates are not exact.
 _BETTER = 0.85
 #: Random directions of each picture's output.
@@ -32,17 +37,18 @@ def narrowed(
     layers: list[FloatLayer],
     pictures: Tensor,
     ranges: Mapping[str, Range],
+    statistics: Mapping[str, Statistics],
     progress: Progress | None = None,
 ) -> dict[str, Range]:
-    """Return the tensors' ranges, of each channel the part that serves the output best.
+    """Return the tensors' ranges, of each channel the part or multiple that serves the output best.
 
-    ``pictures`` are uint8 ``[N, 3, H, W]``, of which some are used, evenly taken.
+    ``pictures`` are uint8 ``[N, 3, H, W]``, of which some are used, evenly taken; ``ranges`` and ``statistics`` are those of all.
     """
     names = [layer.op.name for layer in layers if layer.op.name in ranges]
     if not names:
         return {}
-    pictures = pictures[:: max(1, len(pictures) // _affordable(layers))]
-    tried = {name: [_coding(ranges[name].part(share)) for share in PARTS] for name in names}
+    every = max(1, len(pictures) // _affordable(layers))
+    pictures = pictures[::every]
     errors = {name: torch.zeros(len(PARTS), len(ranges[name].low), dtype=torch.float64) for name in names}
     generator = torch.Generator().manual_seed(0)
     for done, picture in enumerate(pictures.split(1), start=1):
@@ -54,7 +60,10 @@ def narrowed(
         slopes = [torch.autograd.grad(output, [tensors[name] for name in names], one, retain_graph=True) for one in directions]
         for place, name in enumerate(names):
             values = tensors[name].detach()
-            off = torch.stack([(coding.rounded(values) - values).reshape(values.shape[1], -1) for coding in tried[name]], 1)
+            low, high = statistics[name].without((done - 1) * every)
+            unseen = replace(ranges[name], low=low.double(), high=high.double())
+            tried = [_coding(unseen.part(share)) for share in PARTS]
+            off = torch.stack([(coding.rounded(values) - values).reshape(values.shape[1], -1) for coding in tried], 1)
             toward = torch.stack([one[place].reshape(values.shape[1], -1) for one in slopes], 2)
             errors[name] += (off @ toward).double().square().sum(2).T
         if progress:
@@ -68,9 +77,12 @@ def _coding(found: Range) -> Coding:
 
 
 def _best(found: Range, errors: Tensor) -> Range:
-    whole = errors[PARTS.index(1.0)]
+    first = PARTS.index(1.0)
+    # How far pictures reach that were not seen takes many channels to tell; what each can do without, it tells itself.
+    sums = errors[first:].sum(1)
+    whole = first + int(sums.argmin()) if float(sums.min()) < _BETTER * float(sums[0]) else first
     least, place = errors.min(0)
-    return found.part(torch.where(least < _BETTER * whole, torch.tensor(PARTS, dtype=torch.float64)[place], 1.0))
+    return found.part(torch.where(least < _BETTER * errors[whole], torch.tensor(PARTS, dtype=torch.float64)[place], PARTS[whole]))
 
 
 def _affordable(layers: list[FloatLayer]) -> int:

@@ -10,7 +10,7 @@ from quant.networks.model import EfficientViT
 from quant.ptq import output_effect
 from quant.ptq.codings import Coding
 from quant.ptq.graph import FloatLayer, compute, fold
-from quant.ptq.observe import observe
+from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.output_effect import PARTS, narrowed
 from quant.ptq.own_ranges import Range, free_ranges
 
@@ -23,8 +23,12 @@ def layers(network: EfficientViT) -> list[FloatLayer]:
 
 
 @pytest.fixture(scope="module")
-def ranges(network: EfficientViT, layers: list[FloatLayer], pictures: Digits) -> dict[str, Range]:
-    seen = observe(network, layers, torch.from_numpy(pictures.train[:16]), 4)
+def seen(network: EfficientViT, layers: list[FloatLayer], pictures: Digits) -> Observations:
+    return observe(network, layers, torch.from_numpy(pictures.train[:16]), 4)
+
+
+@pytest.fixture(scope="module")
+def ranges(layers: list[FloatLayer], seen: Observations) -> dict[str, Range]:
     return free_ranges([layer.op for layer in layers], seen)
 
 
@@ -36,6 +40,13 @@ def even(*tops: float) -> Range:
     """From -top to top, a channel each."""
     high = torch.tensor(tops, dtype=torch.float64)
     return Range(-high, high, torch.zeros_like(high))
+
+
+def known(*tops: float, count: int = 96) -> dict[str, Statistics]:
+    """Layer ``a`` from -top to top in each of so many pictures."""
+    high = torch.tensor(tops)
+    every = high.expand(count, -1)
+    return {"a": Statistics(-high, high, -high, high, 0 * high, count, high, [every], [-every], [every])}
 
 
 def rare(count: int) -> Tensor:
@@ -61,11 +72,11 @@ def by_hand(network: EfficientViT, black: float = -12.0) -> list[FloatLayer]:
 
 
 def test_what_does_not_reach_the_output_needs_no_codes(network: EfficientViT) -> None:
-    given = {"a": even(12.5, 12.5, 15.0)}
-    found = narrowed(network, by_hand(network), rare(16), given)
+    given = {"a": even(12.5, 12.5, 15.2)}
+    found = narrowed(network, by_hand(network), rare(16), given, known(12.5, 12.5, 15.2))
     assert (found["a"].high / given["a"].high).tolist() == [0.4, 1.0, 1.0]
     assert torch.equal(found["a"].low, -found["a"].high)
-    assert given["a"].high.tolist() == [12.5, 12.5, 15.0]
+    assert given["a"].high.tolist() == [12.5, 12.5, 15.2]
 
 
 def test_a_part_must_be_clearly_better() -> None:
@@ -78,10 +89,10 @@ def test_a_part_must_be_clearly_better() -> None:
 
 
 def test_only_what_was_asked_for(
-    network: EfficientViT, layers: list[FloatLayer], ranges: dict[str, Range], pictures: Digits
+    network: EfficientViT, layers: list[FloatLayer], ranges: dict[str, Range], seen: Observations, pictures: Digits
 ) -> None:
     batch = torch.from_numpy(pictures.train[:4])
-    one, other = (narrowed(network, layers, batch, ranges) for _ in range(2))
+    one, other = (narrowed(network, layers, batch, ranges, seen.statistics) for _ in range(2))
     assert one.keys() == other.keys() == ranges.keys()
     assert all(equal(one[name], other[name]) for name in ranges)
     for name, found in one.items():
@@ -89,16 +100,16 @@ def test_only_what_was_asked_for(
         apart = torch.stack([(found.low - part.low).abs() + (found.high - part.high).abs() for part in tried])
         assert float(apart.amin(0).max()) < 1e-12
     few = {name: ranges[name] for name in sorted(ranges)[:2]}
-    assert narrowed(network, layers, batch, few).keys() == few.keys()
+    assert narrowed(network, layers, batch, few, seen.statistics).keys() == few.keys()
 
 
 def test_nothing_asked_for(network: EfficientViT) -> None:
-    assert narrowed(network, by_hand(network), rare(2), {}) == {}
+    assert narrowed(network, by_hand(network), rare(2), {}, {}) == {}
 
 
 def test_the_output_s_error_falls(network: EfficientViT) -> None:
-    layers, given = by_hand(network), {"a": even(12.5, 12.5, 15.0)}
-    found = narrowed(network, layers, rare(16), given)
+    layers, given = by_hand(network), {"a": even(12.5, 12.5, 15.2)}
+    found = narrowed(network, layers, rare(16), given, known(12.5, 12.5, 15.2))
 
     def output(chosen: dict[str, Range]) -> Tensor:
         """The output on pictures that the ranges were not chosen with, where only the named tensors are rounded."""
@@ -118,14 +129,29 @@ def test_the_output_s_error_falls(network: EfficientViT) -> None:
     assert torch.equal(after[1:], before[1:])
 
 
+def test_a_range_grows_where_the_next_picture_would_not_fit(network: EfficientViT) -> None:
+    # Each picture has a contrast of its own, so that the others do not tell how far it reaches; or all have the same.
+    contrasts = torch.linspace(0, 1, 12).square().reshape(-1, 1, 1, 1) * 100
+    for different in (True, False):
+        flat = torch.linspace(-1, 1, SIZE[0] * SIZE[1]).reshape(1, 1, *SIZE) * (contrasts if different else 100)
+        batch = (128 + flat).round().expand(12, 3, -1, -1).to(torch.uint8)
+        layers = by_hand(network)
+        statistics = observe(network, layers, batch, 1, with_moments=False).statistics
+        given = {"a": Range.of(layers[0].op, statistics["a"], padded=False)}
+        found = narrowed(network, layers, batch, given, statistics)["a"]
+        share = (found.high - found.low) / (given["a"].high - given["a"].low)
+        assert (share > 1).tolist() == [different] * 3
+
+
 def test_progress_and_pictures(network: EfficientViT, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"a": even(12.5, 12.5, 12.5)}
     calls: list[tuple[str, int, int]] = []
-    narrowed(network, by_hand(network), rare(3), given, lambda *call: calls.append(call))
+    statistics = known(12.5, 12.5, 12.5)
+    narrowed(network, by_hand(network), rare(3), given, statistics, lambda *call: calls.append(call))
     assert calls == [("weighing ranges", done, 3) for done in (1, 2, 3)]
     # Where products are dear some pictures do, evenly taken.
     calls.clear()
     monkeypatch.setattr(output_effect, "_MACS", 0)
-    few = narrowed(network, by_hand(network), rare(96), given, lambda *call: calls.append(call))
+    few = narrowed(network, by_hand(network), rare(96), given, statistics, lambda *call: calls.append(call))
     assert calls[-1] == ("weighing ranges", 32, 32)
-    assert equal(few["a"], narrowed(network, by_hand(network), rare(96)[::3], given)["a"])
+    assert equal(few["a"], narrowed(network, by_hand(network), rare(96)[::3], given, statistics)["a"])
