@@ -7,6 +7,8 @@ from triovit.errors import UserError
 
 #: Ways to choose a range: see :mod:`quant.ptq.ranges`.
 METHODS = ("minmax", "percentile", "ema", "mse")
+#: Whose steps reconstruction learns.
+LEARNED_STEPS = ("attention", "all", "none")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ class Options:
     percentile: float = 0.9999
     #: Pictures whose attention is calibrated.
     attention_pictures: int = 64
-    #: Learn the weights' rounding, the biases and the activations' steps block by block: see :mod:`quant.reconstruct`.
+    #: Learn the weights' rounding, the biases and activations' steps block by block: see :mod:`quant.reconstruct`.
     reconstruction: bool = False
-    #: Steps of the optimizer for each block's weights; the activations take half as many.
+    #: The activations whose steps are learned: attention's inputs and outputs, all, or none. What a block loses is not what the
+    #: network loses, so where ranges were chosen by their effect on the output, learning the others' steps makes it worse.
+    learned_steps: str = "attention"
+    #: Steps of the optimizer for each block's weights; the activations' take half as many.
     iterations: int = 100
     #: Of everything that reconstruction draws.
     seed: int = 0
@@ -58,6 +63,8 @@ class Options:
             raise UserError(f"option activations is {self.activations!r}; choose one of {', '.join(METHODS)}")
         if self.weights not in ("minmax", "mse"):
             raise UserError(f"option weights is {self.weights!r}; choose one of minmax, mse")
+        if self.learned_steps not in LEARNED_STEPS:
+            raise UserError(f"option learned_steps is {self.learned_steps!r}; choose one of {', '.join(LEARNED_STEPS)}")
         if self.code_bits not in CODE_WIDTHS:
             raise UserError(f"option code_bits is {self.code_bits}; choose {' or '.join(map(str, CODE_WIDTHS))}")
         if self.z_bits not in Z_WIDTHS:

@@ -105,9 +105,9 @@ class Reconstruction:
                 errors.append(inf)
             return result if errors[-1] < min(errors[:-1]) else best
 
-        for attends in (False, True)[: 1 + block.attends]:
+        for attention in _passes(self.exporter.options, block):
             now = lesson()
-            now.steps(now.fake.attention_steps() if attends else list(now.fake.steps.values()), iterations // 2)
+            now.steps(now.fake.attention_steps() if attention else list(now.fake.steps.values()), iterations // 2)
             encodings = now.fake.learned_encodings(best.encodings)
             best = judge(self._biased(self.first(block, encodings), now.fake))
         if best.rounded:
@@ -162,7 +162,7 @@ def reconstruct(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Reconstructed:
-    """Learn the weights' rounding, the biases and the activations' steps of every block, in execution order.
+    """Learn the weights' rounding, the biases and activations' steps of every block, in execution order.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def reconstruct(
     state = State(directory, key(layers, pictures, encodings, options, device)) if directory else None
     finished = [state.load(block.name) if state else None for block in found]
     total = sum(
-        options.iterations // 2 * (1 + block.attends) + options.iterations * any(op.weights > 0 for op in block.ops)
+        options.iterations // 2 * len(_passes(options, block)) + options.iterations * any(op.weights > 0 for op in block.ops)
         for block, result in zip(found, finished, strict=True)
         if result is None
     )
@@ -223,6 +223,12 @@ def reconstruct(
         everyone = torch.arange(len(pictures))
         maps.advance(index, block, target, maps.integers(made, block, everyone))
     return Reconstructed(learned, report)
+
+
+def _passes(options: Options, block: Block) -> list[bool]:
+    """The passes that learn the block's steps: of all activations (False), of attention's (True)."""
+    everything, attention = options.learned_steps == "all", options.learned_steps != "none"
+    return [False] * everything + [True] * (attention and block.attends)
 
 
 def _decibels(error: float) -> float | None:

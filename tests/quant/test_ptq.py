@@ -111,6 +111,7 @@ def test_where_the_remedies_apply() -> None:
         ({"activations": "best"}, "option activations is 'best'; choose one of minmax, percentile, ema, mse"),
         ({"weights": "ema"}, "option weights is 'ema'; choose one of minmax, mse"),
         ({"percentile": 0.2}, "option percentile is 0.2; choose a share above 0.5, at most 1"),
+        ({"learned_steps": "some"}, "option learned_steps is 'some'; choose one of attention, all, none"),
         ({"code_bits": 5}, "option code_bits is 5; choose 4 or 10"),
         ({"z_bits": 16}, "option z_bits is 16; choose 8 or 15"),
         ({"attention_pictures": 0}, "option attention_pictures is 0; choose at least 1"),

@@ -209,5 +209,5 @@ def test_an_interrupted_reconstruction_goes_on(triovit, tmp_path, monkeypatch):
     assert (again.document["settings"]["reconstruction"], again.document["settings"]["iterations"]) == (True, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
     calibration = json.loads((tmp_path / "a" / "manifest.json").read_text())["calibration"]
-    assert [len(ratios) for ratios in calibration["reconstruction"].values()][:4] == [3, 3, 3, 3]
+    assert [len(ratios) for ratios in calibration["reconstruction"].values()][:4] == [2, 2, 2, 2]
     assert "reconstructing: step " in again.err

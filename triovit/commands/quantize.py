@@ -87,8 +87,15 @@ from triovit.progress import Progress, shown
     "reconstruction",
     default=False,
     show_default=True,
-    help="Learn activation steps, biases and the weights' rounding block by block. Takes minutes; if it is interrupted, the "
+    help="Learn attention's steps, biases and the weights' rounding block by block. Takes minutes; if it is interrupted, the "
     "same command goes on from the last finished block.",
+)
+@click.option(
+    "--learned-steps",
+    type=click.Choice(["attention", "all", "none"]),
+    default="attention",
+    show_default=True,
+    help="The activations whose steps are learned, with --reconstruct.",
 )
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Of a block, with --reconstruct.")
 @click.option(

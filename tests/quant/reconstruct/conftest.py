@@ -20,7 +20,9 @@ from quant.reconstruct.learn import Result
 from quant.reconstruct.maps import Maps
 from quant.reconstruct.run import Export, Reconstructed, Reconstruction
 
-OPTIONS = Options(activations="minmax", weights="minmax", attention_pictures=8, reconstruction=True, iterations=6)
+OPTIONS = Options(
+    activations="minmax", weights="minmax", attention_pictures=8, reconstruction=True, learned_steps="all", iterations=6
+)
 
 
 @dataclass

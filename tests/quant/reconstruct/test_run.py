@@ -17,9 +17,9 @@ from tests.quant.reconstruct.conftest import OPTIONS, Prepared
 from triovit.errors import UserError
 
 
-def learned(prepared: Prepared, name: str, iterations: int = 60) -> tuple[float, ...]:
+def learned(prepared: Prepared, name: str, iterations: int = 60, **more: str) -> tuple[float, ...]:
     work, block = prepared.work(name)
-    work.exporter.options = replace(prepared.options, iterations=iterations)
+    work.exporter.options = replace(prepared.options, iterations=iterations, **more)
     ones = torch.ones(block.output.c_out)
     return work.learn(block, work.maps.target(block), ones, 0, lambda: None).errors
 
@@ -40,6 +40,26 @@ def test_a_step_that_is_far_too_large_is_mended(prepared: Prepared):
     errors = learned(coarser(prepared, "S1.0.MB.pw1", 6.0), "S1.0.MB", 200)
     assert len(errors) == 3
     assert min(errors) < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize(("chosen", "errors"), [("all", (3, 4)), ("attention", (2, 3)), ("none", (2, 2))])
+def test_whose_steps_are_learned(prepared: Prepared, chosen: str, errors: tuple[int, int]):
+    # The error at first, after each pass over steps, and after the weights'.
+    found = tuple(len(learned(prepared, name, 2, learned_steps=chosen)) for name in ("S1.0.MB", "S2.1.MLA"))
+    assert found == errors
+
+
+@pytest.mark.parametrize("chosen", ["attention", "none"])
+def test_other_steps_stay(prepared: Prepared, chosen: str):
+    work, block = prepared.work("S2.1.MLA")
+    work.exporter.options = replace(prepared.options, iterations=30, learned_steps=chosen)
+    first = work.first(block).encodings
+    found = work.learn(block, work.maps.target(block), torch.ones(block.output.c_out), 0, lambda: None).encodings
+    attention = {name for op in block.ops if op.kind == "attention" for name in (*op.inputs, op.name)}
+    for name in first.keys() - (attention if chosen == "attention" else set()):
+        assert found[name].scale == pytest.approx(first[name].scale, rel=1e-12)
+        assert torch.allclose(found[name].factors, first[name].factors, rtol=1e-12)
+        assert torch.equal(found[name].zeros, first[name].zeros)
 
 
 def test_what_is_worse_is_not_kept(prepared: Prepared, monkeypatch: pytest.MonkeyPatch):
