@@ -10,7 +10,7 @@ from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
 from hw.cost import Resources
 from hw.engines.mat import MatEngine, RingReadSignature
 from hw.engines.rmac import RMacEngine
-from hw.interfaces import LOGIT_BITS, POST_TASK, ReadSignature, write_layout
+from hw.interfaces import LOGIT_BITS, PIXEL_BITS, POST_TASK, ReadSignature, write_layout
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing, row_write_layout
@@ -34,6 +34,8 @@ class Core(wiring.Component):
         Words for the rings.
     load_valid : In(1), load : In(write_layout), load_ready : Out(1)
         LOAD's writes into D, taken when post-processing writes elsewhere.
+    load_progress : In(PIXEL_BITS)
+        Pixels of LOAD that can be read.
     store : In(ReadSignature of int16)
         STORE's reads of the O buffer.
     written : Out(1)
@@ -66,6 +68,7 @@ class Core(wiring.Component):
                 "load_valid": In(1),
                 "load": In(write_layout(config)),
                 "load_ready": Out(1),
+                "load_progress": In(PIXEL_BITS),
                 "store": In(ReadSignature(config, signed(LOGIT_BITS))),
                 "written": Out(1),
                 "stall_mat_weights": Out(1),
@@ -122,6 +125,7 @@ class Core(wiring.Component):
             mat.retired.eq(post.mat_retired),
             rmac.retired.eq(post.rmac_retired),
             mat.progress.eq(post.rmac_progress),
+            mat.load_progress.eq(self.load_progress),
             post.rmac_start.eq(rmac.start),
             self.written.eq(post.trace_valid),
             self.stall_mat_weights.eq(mat.stall_weights),

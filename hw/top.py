@@ -1,6 +1,6 @@
 """The accelerator: datapath, control, DMA, and the two AXI ports of the emitted Verilog."""
 
-from amaranth import Module, ResetInserter
+from amaranth import Cat, Module, ResetInserter
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Out
@@ -12,6 +12,7 @@ from hw.config import AcceleratorConfig
 from hw.control.control_unit import ControlUnit
 from hw.control.descriptor import DESCRIPTOR, Unit
 from hw.control.fetch import DescriptorFetch
+from hw.control.register_map import STALLS
 from hw.core import TRACES, Core
 from hw.cost import Resources
 from hw.io.loader import Loader
@@ -63,7 +64,7 @@ class Accelerator(wiring.Component):
                 "trace_dispatch_tag": Out(DESCRIPTOR["tag"].shape),
                 "trace_dispatch_unit": Out(len(Unit)),
                 "trace_busy": Out(len(Unit)),
-                "trace_stalls": Out(5),
+                "trace_stalls": Out(len(STALLS)),
             }
         )
 
@@ -111,6 +112,15 @@ class Accelerator(wiring.Component):
         wiring.connect(m, control.store, store.unit)
         wiring.connect(m, store.read, core.store)
         weight_beat = weights.o.valid & weights.o.ready
+        stalls = Cat(
+            core.stall_mat_weights,
+            core.stall_mat_results,
+            core.stall_mat_progress,
+            core.stall_rmac_weights,
+            core.stall_rmac_results,
+            loader.starved,
+            weights.busy & weights.o.ready & ~weights.o.valid,
+        )
         m.d.comb += [
             core.task.eq(control.mat.task),
             core.mat_start.eq(control.mat.start),
@@ -120,6 +130,7 @@ class Accelerator(wiring.Component):
             core.load_valid.eq(loader.write.valid),
             core.load.eq(loader.write.payload),
             loader.write.ready.eq(core.load_ready),
+            core.load_progress.eq(loader.progress),
             weights.start.eq(control.weights_start),
             weights.address.eq(control.weights_address),
             weights.beats.eq(control.weights_beats),
@@ -133,12 +144,12 @@ class Accelerator(wiring.Component):
             control.write_error.eq(store.error),
             control.bad_weights.eq(decoder.error),
             control.weight_beat.eq(weight_beat),
+            control.stalls.eq(stalls),
             control.progress.eq(core.written | weight_beat | loader.beat | store.beat),
             self.irq.eq(control.irq),
         ]
         for name in TRACES:
             m.d.comb += Value.cast(getattr(self, f"trace_{name}")).eq(Value.cast(getattr(core, f"trace_{name}")))
-        stalls = ("mat_weights", "mat_results", "mat_progress", "rmac_weights", "rmac_results")
         m.d.comb += [
             self.trace_dispatch_valid.eq(control.dispatched),
             self.trace_dispatch_tag.eq(control.tag),
@@ -147,6 +158,6 @@ class Accelerator(wiring.Component):
                 self.trace_busy[n].eq(busy)
                 for n, busy in enumerate((core.mat_busy, core.rmac_busy, control.load.busy, control.store.busy))
             ),
-            *(self.trace_stalls[n].eq(getattr(core, f"stall_{name}")) for n, name in enumerate(stalls)),
+            self.trace_stalls.eq(stalls),
         ]
         return m

@@ -26,9 +26,22 @@ from sim.cycles.model import Memory, Prediction, predict
 from sim.golden.model import GoldenModel
 from sim.golden.trace import STORED, Trace
 from sim.observed import Observed, observe, stored, trace_of
-from sim.report import Event, LayerRow
+from sim.report import Event, LayerRow, Wait
 from triovit.errors import InternalError, UserError
 from triovit.progress import Progress, silent
+
+#: The registers that count what units wait for: the unit, and what it waits for.
+_WAITS = {
+    "mat_stalled_weights": ("MAT", "weights"),
+    "mat_stalled_results": ("MAT", "room for results, or parameters"),
+    "mat_stalled_pixels": ("MAT", "pixels of R-MAC or LOAD"),
+    "rmac_stalled_weights": ("R-MAC", "weights"),
+    "rmac_stalled_results": ("R-MAC", "room for results, or parameters"),
+    "load_stalled_memory": ("LOAD", "memory"),
+    "weights_stalled_memory": ("weight stream", "memory"),
+}
+#: Counters of a run that a report keeps, by their registers' names in lower case.
+_COUNTERS = ("mat_busy", "rmac_busy", "load_busy", "store_busy", "weight_beats_read", *_WAITS)
 
 _ENGINES = {Unit.MAT: "MAT", Unit.RMAC: "R-MAC", Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 
@@ -61,6 +74,11 @@ class SimulationReport:
     counters: dict[str, int]
     output: NDArray[np.int64]
     waves: Path | None
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """What units with work waited for, as the hardware's registers say."""
+        return tuple(Wait(unit, awaited, self.counters[name]) for name, (unit, awaited) in _WAITS.items())
 
 
 @dataclass(frozen=True)
@@ -151,7 +169,7 @@ def simulate(
         utilization=prediction.macs / (cycles * built.config.multipliers),
         layers=tuple(_layer_rows(artifact, program, times, prediction)),
         timeline=tuple(_timeline(times)),
-        counters={name: value for name, value in result.reports[-1].items() if name.endswith(("_busy", "_read"))},
+        counters={name: value for name, value in result.reports[-1].items() if name in _COUNTERS},
         output=output,
         waves=result.waves,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sim.compare import Comparison
-from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData
+from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, Wait
 from triovit import files
 from triovit.output import plain
 
@@ -51,6 +51,10 @@ class Simulation(Protocol):
         """Every layer's cycles."""
 
     @property
+    def waits(self) -> tuple[Wait, ...]:
+        """What units waited for, during one picture."""
+
+    @property
     def timeline(self) -> tuple[Event, ...]:
         """Which engine was busy when, during one picture."""
 
@@ -66,6 +70,7 @@ def report_data(artifact: "Artifact", simulation: Simulation, int_accuracy: floa
         int_accuracy=int_accuracy,
         layers=simulation.layers,
         timeline=simulation.timeline,
+        waits=simulation.waits,
         ranges=ranges(artifact),
     )
 

@@ -183,7 +183,7 @@ class _Compiler:
         match layer.kind:
             case "conv":
                 yield self._load(layer)
-                yield from self._pw(layer).alone()
+                yield from self._pw(layer).after_load()
             case "pw" if layer.attrs["groups"] > 1:
                 source = self.narrow[layer.inputs[0]]
                 destination = self._destination(layer, lower.group_conv_split(layer, config))

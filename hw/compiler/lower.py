@@ -107,7 +107,16 @@ class PwProduct:
         return -(-self.groups // ((self.config.l >> self.split) << joint))
 
     def task(
-        self, start: int, end: int, *, joint: bool, pixel_outer: bool, gated: bool = False, wait: Unit = ALL, macs: int = 0
+        self,
+        start: int,
+        end: int,
+        *,
+        joint: bool,
+        pixel_outer: bool,
+        gated: bool = False,
+        behind_load: bool = False,
+        wait: Unit = ALL,
+        macs: int = 0,
     ) -> Task:
         """The task for pixels ``start`` to ``end``."""
         config, tiles = self.config, self.tiles(joint)
@@ -132,22 +141,39 @@ class PwProduct:
             "pixel_outer": int(pixel_outer),
             "joint": int(joint),
             "gated": int(gated),
+            "behind_load": int(behind_load),
         }
         return Task(self.layer.name, Opcode.PW, fields, wait, tuple(packets), macs)
 
     def alone(self) -> list[Task]:
         """The whole product, not overlapped with anything."""
+        return [self.task(0, self.pixels, joint=self._joint(), pixel_outer=False, macs=self.pixels * self.matrix_macs())]
+
+    def after_load(self) -> list[Task]:
+        """The whole product, pixel by pixel behind LOAD where the rings hold all weights."""
+        joint = self._joint()
+        if not self._resident(joint):
+            return self.alone()
+        macs, both = self.pixels * self.matrix_macs(), Unit.MAT | Unit.RMAC
+        return [self.task(0, self.pixels, joint=joint, pixel_outer=True, gated=True, behind_load=True, wait=both, macs=macs)]
+
+    def _joint(self) -> bool:
+        """Whether both engines together are faster."""
         options = [pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)]
         fitting = [option for option in options if option.tiles <= self.config.param_rows]
-        mapping = min(fitting, key=lambda option: (option.cycles, not option.joint))
-        return [self.task(0, self.pixels, joint=mapping.joint, pixel_outer=False, macs=self.pixels * self.matrix_macs())]
+        return min(fitting, key=lambda option: (option.cycles, not option.joint)).joint
+
+    def _resident(self, joint: bool) -> bool:
+        """Whether the rings hold all weights and parameters at once."""
+        tiles = self.tiles(joint)
+        return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
     def behind(self, dw_cycles: int) -> list[Task]:
         """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
         rows = self.tiles(False) * self.depth
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
         beats = rows * (self.config.l >> self.split)
-        if rows > self.config.weight_rows or self.tiles(False) > self.config.param_rows or beats > 2 * dw_cycles:
+        if not self._resident(False) or beats > 2 * dw_cycles:
             return self.alone()
         lp = 1 << self.split
         alone = min(self.pixels, dw_cycles // rows * lp)

@@ -12,7 +12,7 @@ from hw.control.descriptor import DESCRIPTOR, Unit
 from hw.control.dispatch import Dispatch, TaskSignature
 from hw.control.errors import ErrorCode
 from hw.control.fetch import DescriptorFetch
-from hw.control.register_map import register_map
+from hw.control.register_map import STALLS, register_map
 from hw.control.watchdog import Watchdog
 
 
@@ -51,6 +51,8 @@ class ControlUnit(wiring.Component):
         Strobe: a result was written, or a beat was read or written. Starts of tasks and descriptors are counted here.
     weight_beat : In(1)
         Strobe: the decoder took a beat.
+    stalls : In(len(STALLS))
+        Levels: why units with work do not go on, as :data:`hw.control.register_map.STALLS` lists them. Counted.
     dispatched, tag, unit : Out
         As of :class:`hw.control.dispatch.Dispatch`, for traces.
     """
@@ -78,6 +80,7 @@ class ControlUnit(wiring.Component):
             "bad_weights": In(1),
             "progress": In(1),
             "weight_beat": In(1),
+            "stalls": In(len(STALLS)),
             "dispatched": Out(1),
             "tag": Out(DESCRIPTOR["tag"].shape),
             "unit": Out(len(Unit)),
@@ -166,6 +169,7 @@ class ControlUnit(wiring.Component):
             "load_busy": self.load.busy,
             "store_busy": self.store.busy,
             "weight_beats_read": self.weight_beat,
+            **{name: self.stalls[index] for index, (name, _) in enumerate(STALLS)},
         }
         for name, happens in counters.items():
             port = getattr(registers, name)

@@ -108,6 +108,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("use_code", 1, "QZ: add the whole part of the divisor's code to the shift"),
     ("count", 13, "LN: elements of the vector"),
     ("wide", 1, "KTV, QZ: K^T V in two parts; QZ has the upper ones in the lower half of the slots, the lower ones in the other"),
+    ("behind_load", 1, "gated: follow LOAD's progress instead"),
 )
 
 

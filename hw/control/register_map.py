@@ -11,7 +11,18 @@ from triovit.errors import InternalError
 #: Reads "TVIT" when its bytes are written highest first.
 ID = 0x5456_4954
 #: Version of the register map: major, minor.
-VERSION = (1, 0)
+VERSION = (1, 1)
+#: What units with work wait for, in the order of :class:`hw.control.control_unit.ControlUnit`'s ``stalls``: the counters of such
+#: cycles, and what they count.
+STALLS = (
+    ("mat_stalled_weights", "cycles in which MAT had a task and waited for weights"),
+    ("mat_stalled_results", "cycles in which MAT had a task and waited for room for its results, or parameters"),
+    ("mat_stalled_pixels", "cycles in which MAT had a task and waited for pixels of R-MAC or LOAD"),
+    ("rmac_stalled_weights", "cycles in which R-MAC had a task of its own and waited for weights"),
+    ("rmac_stalled_results", "cycles in which R-MAC had a task of its own and waited for room for its results, or parameters"),
+    ("load_stalled_memory", "cycles in which LOAD could have taken pixels and the memory gave none"),
+    ("weights_stalled_memory", "cycles in which the decoder could have taken weights and the memory gave none"),
+)
 #: Bits of a descriptor's index and of the program's length.
 INDEX_BITS = 16
 
@@ -108,6 +119,7 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
         _value("LOAD_BUSY", Access.RO, "cycles in which LOAD had a task"),
         _value("STORE_BUSY", Access.RO, "cycles in which STORE had a task"),
         _value("WEIGHT_BEATS_READ", Access.RO, "beats of the weight stream taken by the decoder"),
+        *(_value(name.upper(), Access.RO, doc) for name, doc in STALLS),
     ]
     return tuple(Register(name, index * LITE_BITS // 8, doc, fields) for index, (name, doc, fields) in enumerate(entries))
 

@@ -119,8 +119,8 @@ class MatEngine(wiring.Component):
         MAT's parameter ring; post-processing reads it.
     z, z_low, ksum, ksum_low : In(...)
         The Z buffer's row ``z_row``: both parts of K^T V and of the sums of K.
-    progress : In
-        Completed pixels of the R-MAC task.
+    progress, load_progress : In
+        Completed pixels of the R-MAC task, and of LOAD.
     retired : In(1)
         A result of MAT has been written.
     result : Out(stream)
@@ -151,6 +151,7 @@ class MatEngine(wiring.Component):
                 "ksum": In(ksum_layout(config)),
                 "ksum_low": In(ksum_layout(config)),
                 "progress": In(PIXEL_BITS),
+                "load_progress": In(PIXEL_BITS),
                 "retired": In(1),
                 "result": Out(stream.Signature(result_layout(config))),
                 "joint": Out(JointSignature(config)),
@@ -188,7 +189,7 @@ class MatEngine(wiring.Component):
             self.params_free.eq(state.params_free),
             sequencer.start.eq(state.started),
             sequencer.task.eq(task),
-            sequencer.progress.eq(self.progress),
+            sequencer.progress.eq(Mux(task.behind_load, self.load_progress, self.progress)),
             queue.retired.eq(self.retired),
             self.stall_weights.eq(sequencer.stall_weights),
             self.stall_results.eq(sequencer.stall_results),

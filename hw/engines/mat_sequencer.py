@@ -49,7 +49,7 @@ class MatSequencer(wiring.Component):
     ready : In(1)
         A result may be issued (queue space, in both engines if joint).
     progress : In(PIXEL_BITS)
-        Pixels that the R-MAC task has completed, for gated tasks.
+        Pixels that the R-MAC task, or LOAD, has completed, for gated tasks.
     ln_ready : In(1)
         LayerNorm's statistics are known.
     ln_finish : Out(1)

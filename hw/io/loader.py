@@ -12,6 +12,7 @@ from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
 from hw.control.dispatch import TaskSignature
 from hw.cost import Resources, ram
+from hw.delay import delayed
 from hw.interfaces import PIXEL_BITS, write_layout
 from hw.io.gearbox import CHANNELS, PAIR_BYTES, PixelGearbox
 from quant.contract import ACT_BITS
@@ -55,6 +56,10 @@ class Loader(wiring.Component):
         The bus, and ``cancel``, ``error`` and ``busy`` of the reader (:class:`hw.axi.linear_reader.LinearReader`).
     beat : Out(1)
         Strobe: a beat of the picture was taken.
+    starved : Out(1)
+        Level: pixels could be taken, and the memory gives none.
+    progress : Out(PIXEL_BITS)
+        Output pixels of the task that can be read, all before them included; stays until the next start.
     """
 
     def __init__(self, config: AcceleratorConfig, write_latency: int = 1):
@@ -70,6 +75,8 @@ class Loader(wiring.Component):
             "error": Out(1),
             "reading": Out(1),
             "beat": Out(1),
+            "starved": Out(1),
+            "progress": Out(PIXEL_BITS),
         })
 
     @staticmethod
@@ -92,6 +99,7 @@ class Loader(wiring.Component):
             self.error.eq(reader.error),
             self.reading.eq(reader.busy),
             self.beat.eq(reader.o.valid & reader.o.ready),
+            self.starved.eq(reader.busy & reader.o.ready & ~reader.o.valid),
         ]
 
         task = Signal(DESCRIPTOR)
@@ -255,6 +263,11 @@ class Loader(wiring.Component):
             out.rows.eq(task.dst_rows),
             out.words.eq(held.word_select(part, 8 * config.m * config.l)),
         ]
+        complete = delayed(m, taken & last_part, self._write_latency, "complete", reset=True)
+        with m.If(self.unit.start):
+            m.d.sync += self.progress.eq(0)
+        with m.Elif(complete):
+            m.d.sync += self.progress.eq(self.progress + 1)
         with m.If(idle):
             m.d.sync += [signal.eq(0) for signal in (y_in, x_in, y_out, x_out, end, part, pixel, read_valid, held_valid)]
         return m

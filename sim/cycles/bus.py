@@ -14,8 +14,8 @@ from hw.top import WEIGHT_BURSTS
 LOADER_BURSTS, FETCH_BURSTS, OUTSTANDING = 4, 2, 16
 #: Cycles from the dispatch of LOAD to its first request; from a request to the memory; from the port to whoever takes a beat.
 REQUEST, ARBITER, ARRIVE = 4, 2, 2
-#: Cycles from the last pixel's column to the end of LOAD.
-SETTLE = 8
+#: Cycles from a pixel's column to its being readable, and from there to the end of LOAD where it is the last.
+READABLE, SETTLE = 9, 0
 #: The descriptor fetch among the readers, after weights and picture.
 FETCH = 2
 
@@ -51,8 +51,8 @@ def read_ahead(packets: list[Packet], config: AcceleratorConfig) -> tuple[int, i
     return beats, beats
 
 
-def load_cycles(task: Task, config: AcceleratorConfig, latency: int, start: int, weight_beats: tuple[int, int]) -> int:
-    """Cycles of a LOAD dispatched ``start`` cycles after the run began, while weights are read (:func:`read_ahead`)."""
+def load_times(task: Task, config: AcceleratorConfig, latency: int, start: int, weight_beats: tuple[int, int]) -> list[int]:
+    """When MAT can read each pixel of a LOAD dispatched at ``start``, while weights are read (:func:`read_ahead`)."""
     ahead, wanted = weight_beats
     width, height, burst = task.get("w_in"), task.get("h_in"), config.axi_burst
     columns, parts = task.get("w_out"), -(-task.get("dst_cg_end") // config.l)
@@ -64,6 +64,7 @@ def load_cycles(task: Task, config: AcceleratorConfig, latency: int, start: int,
     arriving: deque[tuple[int, int]] = deque()
     readers, turn, free_at = (weights, picture, _Reader(0, 0)), 1, 0
     held = pairs = x = y = busy = 0
+    times: list[int] = []
     now = 0
     while y < rows:
         if now >= free_at and len(requests) < OUTSTANDING:
@@ -97,8 +98,9 @@ def load_cycles(task: Task, config: AcceleratorConfig, latency: int, start: int,
             busy -= 1
         elif 2 * pairs >= width * min(2 * y + 2, height):
             busy = parts - 1
+            times.append(now + parts - 1 + READABLE)
             x += 1
             if x == columns:
                 x, y = 0, y + 1
         now += 1
-    return now + parts - 1 + SETTLE - start
+    return times

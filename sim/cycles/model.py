@@ -8,7 +8,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import DISPATCH, IDLE, START, Timing
-from sim.cycles.bus import load_cycles, read_ahead
+from sim.cycles.bus import SETTLE, load_times, read_ahead
 from sim.cycles.stream import WeightStream
 
 
@@ -63,7 +63,7 @@ class _Run:
         self.timing = Timing.of(program.config)
         self.stream = WeightStream(program.config, memory.latency + STREAM_START)
         self.idle = dict.fromkeys(Unit, 0)
-        self.progress: list[tuple[int, int]] = []  # completed pixels of the last DW task, and when they can be read
+        self.progress: list[tuple[int, int]] = []  # completed pixels of the last DW or LOAD task, and when they can be read
         self.dispatched = memory.latency + FETCH - DISPATCH
 
     def go(self) -> Prediction:
@@ -125,10 +125,11 @@ class _Run:
         return now
 
     def _pixel_outer(self, task: Task, now: int) -> int:
-        """The same with pixels as the outer loop, behind the progress of a DW task where gated."""
-        depth, tiles, lp = task.get("depth"), task.get("tiles"), 1 << task.get("lp")
-        ring, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
-        first, first_param = len(ring.arrived), len(params.arrived)
+        """The same with pixels as the outer loop, behind the progress of DW or LOAD where gated."""
+        depth, tiles, lp, engines = task.get("depth"), task.get("tiles"), 1 << task.get("lp"), self._engines(task)
+        rings = [self.stream.rings[WEIGHTS[engine]] for engine in engines]
+        params = [self.stream.rings[PARAMS[engine]] for engine in engines]
+        rows, entries = [len(ring.arrived) for ring in rings], [len(ring.arrived) for ring in params]
         for packet in task.packets:
             self.stream.deliver(packet)
         end = task.get("px_end")
@@ -137,13 +138,15 @@ class _Run:
             if task.get("gated"):
                 now = max(now, self._progress_time(min(px + lp, end)) - 1)
             if index:
-                now += tiles * depth
+                now += tiles * max(depth, len(engines))
                 continue
             for tile in range(tiles):
                 for k in range(depth):
-                    now = max(now + 1, ring.arrived[first + tile * depth + k])
-                now = max(now, params.arrived[first_param + tile])
-        ring.release(tiles * depth, now + self.timing.ring)
+                    arrived = (ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True))
+                    now = max(now + 1, *arrived)
+                now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
+        for ring in rings:
+            ring.release(tiles * depth, now + self.timing.ring)
         self._release_params(task, tiles, now)
         return now
 
@@ -231,7 +234,9 @@ class _Run:
 
     def _load(self, task: Task, start: int) -> int:
         ahead = read_ahead([packet for one in self.program.tasks for packet in one.packets], self.config)
-        return load_cycles(task, self.config, self.memory.latency, start, ahead)
+        pixels = load_times(task, self.config, self.memory.latency, start, ahead)
+        self.progress = list(enumerate(pixels, start=1))
+        return pixels[-1] + SETTLE - start
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes

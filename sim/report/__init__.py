@@ -1,6 +1,6 @@
 """The report of a simulation and of a quantization: one HTML page that needs nothing else."""
 
-from sim.report.data import Bounds, Event, LayerRow, RangeRow, ReportData, read_report
+from sim.report.data import Bounds, Event, LayerRow, RangeRow, ReportData, Wait, read_report
 from sim.report.page import write_report
 from sim.report.quantization import DivisorRow, EffectRow, ErrorRow, QuantizationData, read_quantization
 
@@ -14,6 +14,7 @@ __all__ = [
     "QuantizationData",
     "RangeRow",
     "ReportData",
+    "Wait",
     "read_quantization",
     "read_report",
     "write_report",

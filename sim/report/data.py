@@ -6,6 +6,7 @@ The file is one JSON object; its fields are those of :class:`ReportData`, its ne
      "layers": [{"name": "stem.0", "kind": "conv", "engine": "MAT", "macs": 5419008, "cycles": 7100, "predicted": 7056,
                  "utilization": 0.37}],
      "timeline": [{"engine": "MAT", "layer": "stem.0", "start": 0, "end": 7100}],
+     "waits": [{"unit": "MAT", "awaited": "weights", "cycles": 410}],
      "ranges": [{"layer": "S1.0.MB.dw", "before": {"min": [-0.4], "max": [9.1]}, "after": {"min": [-0.1], "max": [1.3]}}]}
 
 Fields that are not listed are ignored.
@@ -48,6 +49,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Cycles in which a unit with work waited for something, as the hardware counted them."""
+
+    unit: str
+    awaited: str
+    cycles: int
+
+
+@dataclass(frozen=True)
 class Bounds:
     """Smallest and largest real value of each channel."""
 
@@ -77,9 +87,10 @@ class ReportData:
     #: In [0, 1]; None when not measured.
     float_accuracy: float | None
     int_accuracy: float | None
-    #: Cycles and timeline are those of one picture.
+    #: Cycles, timeline and waits are those of one picture.
     layers: tuple[LayerRow, ...] = ()
     timeline: tuple[Event, ...] = ()
+    waits: tuple[Wait, ...] = ()
     ranges: tuple[RangeRow, ...] = ()
 
     @property
@@ -106,6 +117,7 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
         int_accuracy=fields.share("int_accuracy"),
         layers=tuple(map(_layer, fields.objects("layers"))),
         timeline=tuple(map(_event, fields.objects("timeline"))),
+        waits=tuple(map(_wait, fields.objects("waits"))),
         ranges=tuple(map(range_row, fields.objects("ranges"))),
     )
 
@@ -127,6 +139,10 @@ def _event(fields: Fields) -> Event:
     if event.end < event.start:
         raise fields.fail("end", f"is {event.end}, before the start {event.start}")
     return event
+
+
+def _wait(fields: Fields) -> Wait:
+    return Wait(fields.get("unit", str), fields.get("awaited", str), fields.count("cycles"))
 
 
 def range_row(fields: Fields) -> RangeRow:

@@ -524,6 +524,8 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         product,
         0,
     ),
+    "LOAD not waited for": ("hw.core.MatEngine", tampered(MatEngine, load_progress=ONES), product, 0),
+    "R-MAC waited for instead of LOAD": ("hw.core.MatEngine", tampered(MatEngine, load_progress=constant(0)), product, 0),
     "statistics not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, ln_ready=ONES), vector, 0),
     "elements of the vector miscounted": ("hw.engines.mat.LayerNormCore", tampered(LayerNormCore, count=plus(1)), vector, 0),
     "sums not begun anew": ("hw.engines.mat.MacBlock", tampered(MacBlock, first=constant(0)), product, 0),

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, read_report, write_report
+from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, Wait, read_report, write_report
 from sim.report.charts import nice_ticks, range_panels, timeline
 from triovit.errors import UserError
 from triovit.files import write_json
@@ -29,6 +29,7 @@ FILE = {
         {"engine": "R-MAC", "layer": "head.pool", "start": 100, "end": 150},
         {"engine": "R-MAC", "layer": "head.pool", "start": 140, "end": 200},
     ],
+    "waits": [{"unit": "MAT", "awaited": "weights", "cycles": 30}, {"unit": "LOAD", "awaited": "memory", "cycles": 0}],
     "ranges": [{"layer": "S1.0.MB.dw", "before": {"min": [-1, -2.5], "max": [4, 5]}, "after": {"min": [-1, -1], "max": [1, 1]}}],
     "later": "ignored",
 }
@@ -36,6 +37,7 @@ DATA = ReportData(
     network="digits", config="toy", images=10, bit_exact=True, float_accuracy=0.98, int_accuracy=0.975,
     layers=(LayerRow("stem.0", "conv", "MAT", 5000, 110, 100, 0.5), LayerRow("head.pool", "pool", "R-MAC", 0, 40, None, None)),
     timeline=(Event("MAT", "stem.0", 0, 110), Event("R-MAC", "head.pool", 100, 150), Event("R-MAC", "head.pool", 140, 200)),
+    waits=(Wait("MAT", "weights", 30), Wait("LOAD", "memory", 0)),
     ranges=(RangeRow("S1.0.MB.dw", Bounds((-1.0, -2.5), (4.0, 5.0)), Bounds((-1.0, -1.0), (1.0, 1.0))),),
 )
 
@@ -69,7 +71,8 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_accuracies_may_be_unknown(tmp_path):
-    data = read(tmp_path, {**FILE, "float_accuracy": None, "int_accuracy": None, "layers": [], "timeline": [], "ranges": []})
+    nothing: dict[str, list] = {"layers": [], "timeline": [], "waits": [], "ranges": []}
+    data = read(tmp_path, {**FILE, "float_accuracy": None, "int_accuracy": None, **nothing})
     assert (data.float_accuracy, data.int_accuracy, data.cycles) == (None, None, 0)
 
 
@@ -91,6 +94,8 @@ def test_accuracies_may_be_unknown(tmp_path):
         (["layers", 0, "utilization"], ..., "layers[0]: field utilization is missing"),
         (["timeline", 0, "end"], -5, "timeline[0]: field end is -5, and must not be negative"),
         (["timeline", 1, "end"], 99, "timeline[1]: field end is 99, before the start 100"),
+        (["waits", 0, "awaited"], ..., "waits[0]: field awaited is missing"),
+        (["waits", 1, "cycles"], -1, "waits[1]: field cycles is -1, and must not be negative"),
         (["ranges", 0, "before"], [], "ranges[0]: field before must be an object"),
         (["ranges", 0, "before", "min"], [1, "2"], "ranges[0].before: field min must be a list of numbers"),
         (["ranges", 0, "after", "max"], [1],
@@ -152,7 +157,8 @@ def test_the_page_shows_the_results(text):
     cards = ["digits on toy", "bit-exact", "98.00%", "97.50%", "200"]
     table = ["stem.0", "5,000", "+10.0%", "50%"]
     drawings = ["stem.0 on MAT: cycles 0 to 110 (110)", "55% busy", "50% busy", "S1.0.MB.dw: 2 channels"]
-    for shown in cards + table + drawings:
+    waits = ["Unit Waited for Cycles Share MAT weights 30 15.00% LOAD memory 0 0.00%"]
+    for shown in cards + table + drawings + waits:
         assert shown in words
 
 

@@ -11,6 +11,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode, Unit, unpack
 from hw.core import TRACES, Core
+from hw.memory.act_buffer import ActBuffer
 
 
 @dataclass
@@ -54,7 +55,7 @@ def unfold(picture: np.ndarray, pads: list[int]) -> np.ndarray:
 def run_core(
     program: Program, picture: np.ndarray, *, pads: list[int], stall: float = 0.0, seed: int = 0, limit: int = 200_000
 ) -> CoreRun:
-    """Run a program: rings are fed from its packets, LOAD is done by the bench, STORE is left out."""
+    """Run a program: rings are fed from its packets, LOAD is done by the bench beside the engines, STORE is left out."""
     config = program.config
     dut, run, rng = Core(config), CoreRun(), random.Random(seed)
     names = {
@@ -63,7 +64,7 @@ def run_core(
         PARAMS["mat"]: "mat_params",
         PARAMS["rmac"]: "rmac_params",
     }
-    done = False
+    done, loading = False, None
 
     async def feed(ctx):
         for task in program.tasks:
@@ -79,15 +80,20 @@ def run_core(
                     ctx.set(port.valid, 0)
 
     async def dispatch(ctx):
-        nonlocal done
+        nonlocal done, loading
         for task in program.tasks:
             if task.opcode is Opcode.STORE:
                 continue
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
-            while (needs & Unit.MAT and ctx.get(dut.mat_busy)) or (needs & Unit.RMAC and ctx.get(dut.rmac_busy)):
+            while (
+                (needs & Unit.MAT and ctx.get(dut.mat_busy))
+                or (needs & Unit.RMAC and ctx.get(dut.rmac_busy))
+                or (needs & Unit.LOAD and loading is not None)
+            ):
                 await ctx.tick()
             if task.opcode is Opcode.LOAD:
-                await load(ctx, task)
+                loading = task
+                ctx.set(dut.load_progress, 0)
                 continue
             values = unpack(task.descriptor())
             ctx.set(
@@ -103,11 +109,19 @@ def run_core(
             await ctx.tick()
             ctx.set(start, 0)
             run.dispatched.append((task, 0))
-        while ctx.get(dut.mat_busy) or ctx.get(dut.rmac_busy):
+        while ctx.get(dut.mat_busy) or ctx.get(dut.rmac_busy) or loading is not None:
             await ctx.tick()
         done = True
 
-    async def load(ctx, task):
+    async def load(ctx):
+        nonlocal loading
+        while True:
+            while loading is None:
+                await ctx.tick()
+            await unfolding(ctx, loading)
+            loading = None
+
+    async def unfolding(ctx, task):
         values = unfold(picture, pads)
         groups = task.get("dst_cg_end")
         flat = np.zeros((len(values), groups * config.m), np.int64)
@@ -132,9 +146,13 @@ def run_core(
                     },
                 )
                 ctx.set(dut.load_valid, 1)
-                await ctx.tick()
-        ctx.set(dut.load_valid, 0)
-        await ctx.tick().repeat(8)
+                await ctx.tick().until(dut.load_ready)
+                ctx.set(dut.load_valid, 0)
+            if rng.random() < 0.3:
+                await ctx.tick().repeat(ActBuffer.write_latency)
+                ctx.set(dut.load_progress, px + 1)
+        await ctx.tick().repeat(ActBuffer.write_latency)
+        ctx.set(dut.load_progress, len(flat))
 
     async def watch(ctx):
         while not done:
@@ -157,6 +175,7 @@ def run_core(
     sim = Simulator(dut)
     sim.add_clock(1e-8)
     sim.add_testbench(feed, background=True)
+    sim.add_testbench(load, background=True)
     sim.add_testbench(dispatch)
     sim.add_testbench(watch)
     sim.run()

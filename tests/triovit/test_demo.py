@@ -61,6 +61,7 @@ def test_difference_fails_the_demo(triovit, tmp_path, monkeypatch):
             utilization=0.5,
             layers=(),
             timeline=(),
+            waits=(),
         )
 
     monkeypatch.setattr(demo, "CALIBRATION", 8)

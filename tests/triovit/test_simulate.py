@@ -11,7 +11,7 @@ import pytest
 
 from hw.config import TOY
 from sim.compare import Comparison, Divergence
-from sim.report import Event, LayerRow
+from sim.report import Event, LayerRow, Wait
 from triovit.errors import UserError
 
 EQUAL = Comparison(layers=33, tensors=39, elements=1000, mismatches=0, wrong_layers=(), first=None)
@@ -31,6 +31,7 @@ class Found:
     utilization: float = 0.5
     layers: tuple[LayerRow, ...] = (LayerRow("stem.0", "conv", "MAT", 64000, 1000, 990, 0.5),)
     timeline: tuple[Event, ...] = (Event("MAT", "stem.0", 0, 1000),)
+    waits: tuple[Wait, ...] = (Wait("MAT", "weights", 1300), Wait("MAT", "pixels", 4), Wait("LOAD", "memory", 0))
     waves: Path | None = None
 
 
@@ -63,6 +64,7 @@ def test_equal(triovit, simulator, artifact_path):
         "cycles a picture  1,000 (predicted 990)",
         "MACs a picture    64,000",
         "utilization       50.00%",
+        "MAT waited        1,300 cycles for weights, 4 cycles for pixels",
     ]
     assert simulator.called == (TOY, (1, 3, 32, 32), np.dtype(np.uint8), None, False)
 

@@ -1,6 +1,7 @@
 """``triovit simulate``: the emitted Verilog, every layer compared with the golden model."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from triovit.errors import about
 from triovit.options import artifact_argument, config_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import shown
+
+if TYPE_CHECKING:
+    from sim.report import Wait
 
 
 @click.command("simulate")
@@ -77,9 +81,19 @@ def command(
                 "cycles a picture": f"{result.cycles:,} (predicted {result.cycles_predicted:,})",
                 "MACs a picture": f"{result.macs:,}",
                 "utilization": percent(result.utilization),
+                **_waited(result.waits),
                 **({"waveform": result.waves} if result.waves else {}),
             }
         )
 
     emit(result, as_json, show)
     context.exit(0 if result.comparison.equal else EXIT_DIFFERS)
+
+
+def _waited(waits: "tuple[Wait, ...]") -> dict[str, str]:
+    """A line a unit that waited, with the cycles and what for."""
+    lines: dict[str, list[str]] = {}
+    for wait in waits:
+        if wait.cycles:
+            lines.setdefault(f"{wait.unit} waited", []).append(f"{wait.cycles:,} cycles for {wait.awaited}")
+    return {unit: ", ".join(parts) for unit, parts in lines.items()}

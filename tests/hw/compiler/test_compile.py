@@ -10,8 +10,9 @@ import pytest
 from hw.compiler.compile import compile_network
 from hw.compiler.packets import PARAMS, RECORD, WEIGHTS
 from hw.compiler.program import Program
+from hw.compiler.tasks import ALL
 from hw.config import TOY, ZCU102, AcceleratorConfig
-from hw.control.descriptor import SIZE, Act, Buffer, Opcode, unpack
+from hw.control.descriptor import SIZE, Act, Buffer, Opcode, Unit, unpack
 from quant.artifact import Artifact
 from quant.blank import blank_artifact
 from quant.contract import QUOTIENT_SHIFT
@@ -70,7 +71,21 @@ def test_b1_on_the_board():
     assert_sound(program)
     assert sum(task.macs for task in program.tasks) == 519_214_592
     # The inter-layer pipeline and the attention pipeline are used.
-    assert any(task.get("gated") for task in program.tasks) and any(task.opcode is Opcode.KTV for task in program.tasks)
+    assert any(task.get("gated") and not task.get("behind_load") for task in program.tasks)
+    assert any(task.opcode is Opcode.KTV for task in program.tasks)
+
+
+def test_the_stem_follows_load_where_its_weights_are_resident():
+    program = built(0, 8, 8, lambda net: net.stem(40), TOY)
+    load, stem = program.tasks[:2]
+    assert (load.opcode, stem.opcode, stem.wait) == (Opcode.LOAD, Opcode.PW, Unit.MAT | Unit.RMAC)
+    assert [task.get("behind_load") for task in program.tasks] == [0, 1, 0]
+    assert [stem.get(name) for name in ("gated", "pixel_outer", "px_start", "px_end")] == [1, 1, 0, 16]
+    # 7 words of 27 inputs in each of 5 tiles.
+    assert 7 * stem.get("tiles") == 35
+    few = TOY.with_(weight_rows=32)
+    stem = built(0, 8, 8, lambda net: net.stem(40), few).tasks[1]
+    assert (stem.wait, stem.get("gated"), stem.get("behind_load"), stem.get("pixel_outer")) == (ALL, 0, 0, 0)
 
 
 @pytest.mark.parametrize(("code_bits", "act", "out_shift"), [(4, Act.NONE, 0), (10, Act.QUOTIENT, QUOTIENT_SHIFT)])

@@ -13,7 +13,7 @@ from hw.config import TOY
 from hw.control.control_unit import ControlUnit
 from hw.control.descriptor import Opcode
 from hw.control.errors import ErrorCode
-from hw.control.register_map import ID, register_map
+from hw.control.register_map import ID, STALLS, register_map
 from tests.hw.axi.axi_memory import AxiMemory
 from tests.hw.axi.harness import Stalls, simulate
 from tests.hw.axi.lite_master import LiteMaster
@@ -30,7 +30,7 @@ class Small(wiring.Component):
 
     def __init__(self) -> None:
         self.control, self.weights, self.arbiter = ControlUnit(TOY), LinearReader(TOY), ReadArbiter(TOY, 2)
-        super().__init__({"bus": In(AxiLite()), "axi": Out(AxiRead(TOY)), "take": In(1)})
+        super().__init__({"bus": In(AxiLite()), "axi": Out(AxiRead(TOY)), "take": In(1), "stalls": In(len(STALLS))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -46,6 +46,7 @@ class Small(wiring.Component):
             self.weights.beats.eq(control.weights_beats), self.weights.cancel.eq(control.cancel),
             self.weights.o.ready.eq(self.take), control.bus_busy.eq(self.weights.busy),
             control.read_error.eq(self.weights.error), control.weight_beat.eq(taken), control.progress.eq(taken),
+            control.stalls.eq(self.stalls),
         ]
         return m
 
@@ -137,6 +138,21 @@ def test_a_run_ends_with_done_interrupt_and_counters_twice():
 
     host.simulate(testbench)
     assert host.resets == 2
+
+
+def test_each_stall_has_its_counter():
+    host = Host(GOOD, weights=90)
+
+    async def testbench(ctx):
+        await host.setup(ctx)
+        for index, (name, _) in enumerate(STALLS):
+            ctx.set(host.dut.stalls, 1 << index)
+            assert await host.run(ctx) == DONE
+            counted = [await host.read(ctx, other.upper()) for other, _ in STALLS]
+            cycles = await host.read(ctx, "CYCLES")
+            assert counted == [cycles if other == name else 0 for other, _ in STALLS]
+
+    host.simulate(testbench)
 
 
 def test_unused_weights_are_dropped():

@@ -128,6 +128,61 @@ def test_busy_falls_when_the_last_write_can_be_read(latency):
     assert latency <= now - last_write <= latency + 2
 
 
+@pytest.mark.parametrize("latency", [1, 5])
+@pytest.mark.parametrize("config", [TOY, ZCU102])
+def test_progress_counts_what_can_be_read(config, latency):
+    dut, stalls = Loader(config, latency), Stalls(3, 0.5)
+    memory = AxiMemory(dut.axi, bytearray(1 << 15), rate=0.5)
+
+    async def testbench(ctx):
+        ctx.set(dut.address, ADDRESS)
+        for height, width in ((6, 8), (4, 4)):
+            await give(ctx, dut, height, width, (0, 0, 0), 0)
+            groups: dict[int, int] = {}
+            readable: list[int] = []
+            while ctx.get(dut.unit.busy):
+                ctx.set(dut.write.ready, not stalls())
+                *_, valid, ready, out, progress = await ctx.tick().sample(
+                    dut.write.valid, dut.write.ready, dut.write.payload, dut.progress
+                )
+                # What was written ``latency`` cycles ago can be read now.
+                assert progress <= (readable[-latency] if len(readable) >= latency else 0)
+                if valid and ready:
+                    groups[out.px] = groups.get(out.px, 0) + out.mask.bit_count()
+                readable.append(sum(count == dut.groups for count in groups.values()))
+                if len(readable) > latency + 2:
+                    assert progress >= readable[-latency - 3]
+            assert ctx.get(dut.progress) == height * width // 4
+            await ctx.tick().repeat(3)
+            assert ctx.get(dut.progress) == height * width // 4
+
+    simulate(dut, testbench, background=memory.reading())
+    assert stalls.count > 20
+
+
+def test_starved_while_the_memory_gives_nothing():
+    starved = {}
+    for rate in (0.0, 0.9):
+        dut = Loader(TOY)
+        memory = AxiMemory(dut.axi, bytearray(1 << 15), rate=rate)
+
+        async def testbench(ctx, dut=dut, rate=rate):
+            ctx.set(dut.address, ADDRESS)
+            ctx.set(dut.write.ready, 1)
+            await give(ctx, dut, 16, 16, (0, 0, 0), 0)
+            starved[rate] = waiting = 0
+            while ctx.get(dut.unit.busy):
+                *_, hungry, beat = await ctx.tick().sample(dut.starved, dut.beat)
+                assert not (hungry and beat)
+                starved[rate] += hungry
+                waiting += not hungry
+            # Neither before the picture is asked for nor when all of it is there.
+            assert waiting > 48 and not ctx.get(dut.starved)
+
+        simulate(dut, testbench, background=memory.reading())
+    assert starved[0.9] > starved[0.0] + 30
+
+
 def test_errors_and_cancel_reach_the_reader():
     dut = Loader(TOY)
     memory = AxiMemory(dut.axi, bytearray(1 << 15), bad=(ADDRESS + 64,))

@@ -12,7 +12,7 @@ from hw.control.descriptor import Opcode, Unit
 from quant.checkpoints import load
 from quant.inspect import layer_table
 from sim.bench.runner import RunResult
-from sim.cycles.bus import load_cycles, read_ahead
+from sim.cycles.bus import SETTLE, load_times, read_ahead
 from sim.cycles.model import Memory, predict, summary
 from sim.simulate import MemoryOptions, SimulationReport, simulate
 from tests.support.networks import NetworkBuilder
@@ -52,6 +52,17 @@ def test_every_layer_of_the_built_in_network_takes_what_was_foretold(program, la
 
 
 @needs_simulator
+def test_what_units_waited_for():
+    quick, slow = ({wait: wait.cycles for wait in measured(latency)[0].waits} for latency in (1, 60))
+    by_name = [{(wait.unit, wait.awaited): cycles for wait, cycles in found.items()} for found in (quick, slow)]
+    # The stem follows LOAD, and products follow depthwise convolutions.
+    assert all(found["MAT", "pixels of R-MAC or LOAD"] > 0 for found in by_name)
+    # The first beats of the picture and of the weights are waited for as long as the memory takes.
+    for stream in ("LOAD", "weight stream"):
+        assert by_name[1][stream, "memory"] - by_name[0][stream, "memory"] >= 59, stream
+
+
+@needs_simulator
 @pytest.mark.parametrize("latency", LATENCIES)
 def test_load_and_store_take_what_was_foretold(program, latency):
     _, result = measured(latency)
@@ -75,7 +86,8 @@ def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(heigh
     for latency in (20, 150):
         run = dram.run(whole, whole.changed(weights_beats=0, watchdog=3000), latency=latency)
         took = [interval.end - interval.start for interval in run.intervals if interval.unit is Unit.LOAD]
-        foretold = [load_cycles(load, TOY, latency, latency + 12, beats) for beats in (ahead, (0, 0))]
+        start = latency + 12
+        foretold = [load_times(load, TOY, latency, start, beats)[-1] + SETTLE - start for beats in (ahead, (0, 0))]
         assert all(abs(a - b) <= max(15, LAYER * b / 2) for a, b in zip(foretold, took, strict=True)), (latency, took, foretold)
 
 
