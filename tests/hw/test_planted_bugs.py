@@ -517,7 +517,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "progress not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, progress=ONES), block, 0),
-    "weights not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, weights=ONES), product, 0.8),
+    "weights not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, weights=ONES), product, 0.95),
     "weights released one row late": (
         "hw.engines.mat.MatSequencer",
         tampered(MatSequencer, free=lambda free: Value.cast(free) - (Value.cast(free) != 0)),

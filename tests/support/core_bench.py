@@ -122,6 +122,8 @@ def run_core(
             loading = None
 
     async def unfolding(ctx, task):
+        # The memory's answer takes longer than the first weights.
+        await ctx.tick().repeat(60)
         values = unfold(picture, pads)
         groups = task.get("dst_cg_end")
         flat = np.zeros((len(values), groups * config.m), np.int64)

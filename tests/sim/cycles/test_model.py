@@ -53,13 +53,16 @@ def test_every_layer_of_the_built_in_network_takes_what_was_foretold(program, la
 
 @needs_simulator
 def test_what_units_waited_for():
-    quick, slow = ({wait: wait.cycles for wait in measured(latency)[0].waits} for latency in (1, 60))
-    by_name = [{(wait.unit, wait.awaited): cycles for wait, cycles in found.items()} for found in (quick, slow)]
+    toy()
+    memories = (MemoryOptions(latency=1), MemoryOptions(latency=60), MemoryOptions(latency=1, stall=30))
+    reports = [simulate(digits_artifact(), TOY, held_out(1), memory=memory) for memory in memories]
+    quick, late, stalled = ({(wait.unit, wait.awaited): wait.cycles for wait in report.waits} for report in reports)
     # The stem follows LOAD, and products follow depthwise convolutions.
-    assert all(found["MAT", "pixels of R-MAC or LOAD"] > 0 for found in by_name)
-    # The first beats of the picture and of the weights are waited for as long as the memory takes.
-    for stream in ("LOAD", "weight stream"):
-        assert by_name[1][stream, "memory"] - by_name[0][stream, "memory"] >= 59, stream
+    assert quick["MAT", "pixels of R-MAC or LOAD"] > 0
+    # The first beat of weights is waited for as long as the memory takes, each one where it pauses, and the picture too.
+    assert late["weight stream", "memory"] - quick["weight stream", "memory"] >= 59
+    for unit, awaited in (("weight stream", "memory"), ("LOAD", "memory"), ("MAT", "weights")):
+        assert stalled[unit, awaited] > quick[unit, awaited] + 50, (unit, awaited)
 
 
 @needs_simulator
