@@ -54,11 +54,16 @@ class Statistics:
             self.rows = [torch.cat(self.rows)]
         return self.rows[0]
 
-    def without(self, picture: int) -> tuple[Tensor, Tensor]:
-        """Lowest and highest values of all pictures but one (of that one where there is no other)."""
-        lows, highs = torch.cat(self.lows), torch.cat(self.highs)
-        others = torch.arange(len(lows)) != picture if len(lows) > 1 else torch.tensor([True])
-        return lows[others].amin(0), highs[others].amax(0)
+    def others(self) -> tuple[Tensor, Tensor]:
+        """For every picture the lowest and highest values of all others, ``[N, C]`` (its own where there is no other)."""
+        return -_highest_of_others(-torch.cat(self.lows)), _highest_of_others(torch.cat(self.highs))
+
+
+def _highest_of_others(values: Tensor) -> Tensor:
+    if len(values) == 1:
+        return values
+    (first, second), (place, _) = values.topk(2, dim=0)
+    return torch.where(torch.arange(len(values))[:, None] == place, second, first)
 
 
 @dataclass(frozen=True)

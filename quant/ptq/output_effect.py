@@ -28,8 +28,8 @@ PARTS = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
 _BETTER = 0.85
 #: Random directions of each picture's output.
 _DIRECTIONS = 2
-#: Products of all pictures together, about, and the fewest pictures.
-_MACS, _FEWEST = 50e9, 32
+#: Products of all pictures together, about, the fewest pictures and the most.
+_MACS, _FEWEST, _MOST = 50e9, 32, 64
 
 
 def narrowed(
@@ -47,6 +47,7 @@ def narrowed(
     names = [layer.op.name for layer in layers if layer.op.name in ranges]
     if not names:
         return {}
+    others = {name: statistics[name].others() for name in names}
     every = max(1, len(pictures) // _affordable(layers))
     pictures = pictures[::every]
     errors = {name: torch.zeros(len(PARTS), len(ranges[name].low), dtype=torch.float64) for name in names}
@@ -60,7 +61,7 @@ def narrowed(
         slopes = [torch.autograd.grad(output, [tensors[name] for name in names], one, retain_graph=True) for one in directions]
         for place, name in enumerate(names):
             values = tensors[name].detach()
-            low, high = statistics[name].without((done - 1) * every)
+            low, high = (ends[(done - 1) * every] for ends in others[name])
             unseen = replace(ranges[name], low=low.double(), high=high.double())
             tried = [_coding(unseen.part(share)) for share in PARTS]
             off = torch.stack([(coding.rounded(values) - values).reshape(values.shape[1], -1) for coding in tried], 1)
@@ -86,4 +87,4 @@ def _best(found: Range, errors: Tensor) -> Range:
 
 
 def _affordable(layers: list[FloatLayer]) -> int:
-    return max(_FEWEST, int(_MACS / max(sum(layer.op.macs for layer in layers), 1)))
+    return min(_MOST, max(_FEWEST, int(_MACS / max(sum(layer.op.macs for layer in layers), 1))))
