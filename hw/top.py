@@ -112,15 +112,16 @@ class Accelerator(wiring.Component):
         wiring.connect(m, control.store, store.unit)
         wiring.connect(m, store.read, core.store)
         weight_beat = weights.o.valid & weights.o.ready
-        stalls = Cat(
-            core.stall_mat_weights,
-            core.stall_mat_results,
-            core.stall_mat_progress,
-            core.stall_rmac_weights,
-            core.stall_rmac_results,
-            loader.starved,
-            weights.busy & weights.o.ready & ~weights.o.valid,
-        )
+        reasons = {
+            "mat_stalled_weights": core.stall_mat_weights,
+            "mat_stalled_results": core.stall_mat_results,
+            "mat_stalled_pixels": core.stall_mat_progress,
+            "rmac_stalled_weights": core.stall_rmac_weights,
+            "rmac_stalled_results": core.stall_rmac_results,
+            "load_stalled_memory": loader.starved,
+            "weights_stalled_memory": weights.busy & weights.o.ready & ~weights.o.valid,
+        }
+        stalls = Cat(reasons[stall.name] for stall in STALLS)
         m.d.comb += [
             core.task.eq(control.mat.task),
             core.mat_start.eq(control.mat.start),

@@ -20,7 +20,7 @@ from quant.ptq.export import Exporter, image_encoding
 from quant.ptq.graph import FloatLayer, fold
 from quant.ptq.observe import Observations, Statistics, observe
 from quant.ptq.options import Options
-from quant.ptq.output_effect import narrowed
+from quant.ptq.output_effect import weighed
 from quant.ptq.own_ranges import Range, free_ranges, own_ranges
 from quant.ptq.remedies import migrated_tensors, migration_factors, shifted_tensors, shifts
 from quant.reconstruct.run import reconstruct
@@ -78,7 +78,7 @@ def quantize(
     _require_finite(seen)
     ranges = free_ranges([layer.op for layer in layers], seen) if options.equalization else {}
     if options.output_effect:
-        ranges |= narrowed(network, layers, pictures, ranges, seen.statistics, progress)
+        ranges |= weighed(network, layers, pictures, ranges, seen.statistics, progress)
     encodings = _encode(spec, layers, seen, ranges, options)
     attention: dict[str, Any] = {}
 

@@ -30,18 +30,15 @@ from sim.report import Event, LayerRow, Wait
 from triovit.errors import InternalError, UserError
 from triovit.progress import Progress, silent
 
-#: The registers that count what units wait for: the unit, and what it waits for.
-_WAITS = {
-    "mat_stalled_weights": ("MAT", "weights"),
-    "mat_stalled_results": ("MAT", "room for results, or parameters"),
-    "mat_stalled_pixels": ("MAT", "pixels of R-MAC or LOAD"),
-    "rmac_stalled_weights": ("R-MAC", "weights"),
-    "rmac_stalled_results": ("R-MAC", "room for results, or parameters"),
-    "load_stalled_memory": ("LOAD", "memory"),
-    "weights_stalled_memory": ("weight stream", "memory"),
-}
 #: Counters of a run that a report keeps, by their registers' names in lower case.
-_COUNTERS = ("mat_busy", "rmac_busy", "load_busy", "store_busy", "weight_beats_read", *_WAITS)
+_COUNTERS = (
+    "mat_busy",
+    "rmac_busy",
+    "load_busy",
+    "store_busy",
+    "weight_beats_read",
+    *(stall.name for stall in register_map.STALLS),
+)
 
 _ENGINES = {Unit.MAT: "MAT", Unit.RMAC: "R-MAC", Unit.LOAD: "LOAD", Unit.STORE: "STORE"}
 
@@ -78,7 +75,7 @@ class SimulationReport:
     @property
     def waits(self) -> tuple[Wait, ...]:
         """What units with work waited for, as the hardware's registers say."""
-        return tuple(Wait(unit, awaited, self.counters[name]) for name, (unit, awaited) in _WAITS.items())
+        return tuple(Wait(stall.unit, stall.awaited, self.counters[stall.name]) for stall in register_map.STALLS)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class ControlUnit(wiring.Component):
             "load_busy": self.load.busy,
             "store_busy": self.store.busy,
             "weight_beats_read": self.weight_beat,
-            **{name: self.stalls[index] for index, (name, _) in enumerate(STALLS)},
+            **{stall.name: self.stalls[index] for index, stall in enumerate(STALLS)},
         }
         for name, happens in counters.items():
             port = getattr(registers, name)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from hw.axi.signature import LITE_ADDRESS_BITS, LITE_BITS
 from hw.config import AcceleratorConfig
@@ -12,19 +13,49 @@ from triovit.errors import InternalError
 ID = 0x5456_4954
 #: Version of the register map: major, minor.
 VERSION = (1, 1)
-#: What units with work wait for, in the order of :class:`hw.control.control_unit.ControlUnit`'s ``stalls``: the counters of such
-#: cycles, and what they count.
-STALLS = (
-    ("mat_stalled_weights", "cycles in which MAT had a task and waited for weights"),
-    ("mat_stalled_results", "cycles in which MAT had a task and waited for room for its results, or parameters"),
-    ("mat_stalled_pixels", "cycles in which MAT had a task and waited for pixels of R-MAC or LOAD"),
-    ("rmac_stalled_weights", "cycles in which R-MAC had a task of its own and waited for weights"),
-    ("rmac_stalled_results", "cycles in which R-MAC had a task of its own and waited for room for its results, or parameters"),
-    ("load_stalled_memory", "cycles in which LOAD could have taken pixels and the memory gave none"),
-    ("weights_stalled_memory", "cycles in which the decoder could have taken weights and the memory gave none"),
-)
 #: Bits of a descriptor's index and of the program's length.
 INDEX_BITS = 16
+
+
+class Stall(NamedTuple):
+    """A counter of the cycles in which a unit with work waited for something."""
+
+    name: str
+    unit: str
+    awaited: str
+    doc: str
+
+
+#: In the order of :class:`hw.control.control_unit.ControlUnit`'s ``stalls``.
+STALLS = (
+    Stall("mat_stalled_weights", "MAT", "weights", "cycles in which MAT had a task and waited for weights"),
+    Stall(
+        "mat_stalled_results",
+        "MAT",
+        "room for results, or parameters",
+        "cycles in which MAT had a task and waited for room for its results, or parameters",
+    ),
+    Stall(
+        "mat_stalled_pixels",
+        "MAT",
+        "pixels of R-MAC or LOAD",
+        "cycles in which MAT had a task and waited for pixels of R-MAC or LOAD",
+    ),
+    Stall("rmac_stalled_weights", "R-MAC", "weights", "cycles in which R-MAC had a task of its own and waited for weights"),
+    Stall(
+        "rmac_stalled_results",
+        "R-MAC",
+        "room for results, or parameters",
+        "cycles in which R-MAC had a task of its own and waited for room for its results, or parameters",
+    ),
+    Stall("load_stalled_memory", "LOAD", "memory", "cycles in which LOAD could have taken pixels and the memory gave none"),
+    Stall(
+        "weights_stalled_memory",
+        "weight stream",
+        "memory",
+        "cycles in which the decoder could have taken weights and the memory gave none",
+    ),
+)
 
 
 class Access(Enum):
@@ -119,7 +150,7 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
         _value("LOAD_BUSY", Access.RO, "cycles in which LOAD had a task"),
         _value("STORE_BUSY", Access.RO, "cycles in which STORE had a task"),
         _value("WEIGHT_BEATS_READ", Access.RO, "beats of the weight stream taken by the decoder"),
-        *(_value(name.upper(), Access.RO, doc) for name, doc in STALLS),
+        *(_value(stall.name.upper(), Access.RO, stall.doc) for stall in STALLS),
     ]
     return tuple(Register(name, index * LITE_BITS // 8, doc, fields) for index, (name, doc, fields) in enumerate(entries))
 

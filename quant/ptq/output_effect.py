@@ -24,15 +24,15 @@ from quant.ptq.own_ranges import Range
 
 #: Parts and multiples of a channel's range that are tried.
 PARTS = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
-#: A part counts as better than the whole only where the error falls below this share: estimates are not exact.
+#: A part or multiple counts as better than the whole only where the error falls below this share: estimates are not exact.
 _BETTER = 0.85
 #: Random directions of each picture's output.
 _DIRECTIONS = 2
-#: Products of all pictures together, about, the fewest pictures and the most.
+#: About so many products of all pictures together, but not fewer pictures than these, nor twice as many as those.
 _MACS, _FEWEST, _MOST = 50e9, 32, 64
 
 
-def narrowed(
+def weighed(
     network: EfficientViT,
     layers: list[FloatLayer],
     pictures: Tensor,

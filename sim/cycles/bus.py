@@ -14,8 +14,8 @@ from hw.top import WEIGHT_BURSTS
 LOADER_BURSTS, FETCH_BURSTS, OUTSTANDING = 4, 2, 16
 #: Cycles from the dispatch of LOAD to its first request; from a request to the memory; from the port to whoever takes a beat.
 REQUEST, ARBITER, ARRIVE = 4, 2, 2
-#: Cycles from a pixel's column to its being readable, and from there to the end of LOAD where it is the last.
-READABLE, SETTLE = 9, 0
+#: Cycles from a pixel's column to its being readable; LOAD ends when the last pixel is.
+READABLE = 9
 #: The descriptor fetch among the readers, after weights and picture.
 FETCH = 2
 

@@ -8,7 +8,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import DISPATCH, IDLE, START, Timing
-from sim.cycles.bus import SETTLE, load_times, read_ahead
+from sim.cycles.bus import load_times, read_ahead
 from sim.cycles.stream import WeightStream
 
 
@@ -236,7 +236,7 @@ class _Run:
         ahead = read_ahead([packet for one in self.program.tasks for packet in one.packets], self.config)
         pixels = load_times(task, self.config, self.memory.latency, start, ahead)
         self.progress = list(enumerate(pixels, start=1))
-        return pixels[-1] + SETTLE - start
+        return pixels[-1] - start
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes

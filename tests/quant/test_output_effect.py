@@ -11,7 +11,7 @@ from quant.ptq import output_effect
 from quant.ptq.codings import Coding
 from quant.ptq.graph import FloatLayer, compute, fold
 from quant.ptq.observe import Observations, Statistics, observe
-from quant.ptq.output_effect import PARTS, narrowed
+from quant.ptq.output_effect import PARTS, weighed
 from quant.ptq.own_ranges import Range, free_ranges
 
 SIZE = (16, 16)
@@ -73,7 +73,7 @@ def by_hand(network: EfficientViT, black: float = -12.0) -> list[FloatLayer]:
 
 def test_what_does_not_reach_the_output_needs_no_codes(network: EfficientViT) -> None:
     given = {"a": even(12.5, 12.5, 15.2)}
-    found = narrowed(network, by_hand(network), rare(16), given, known(12.5, 12.5, 15.2))
+    found = weighed(network, by_hand(network), rare(16), given, known(12.5, 12.5, 15.2))
     assert (found["a"].high / given["a"].high).tolist() == [0.4, 1.0, 1.0]
     assert torch.equal(found["a"].low, -found["a"].high)
     assert given["a"].high.tolist() == [12.5, 12.5, 15.2]
@@ -92,7 +92,7 @@ def test_only_what_was_asked_for(
     network: EfficientViT, layers: list[FloatLayer], ranges: dict[str, Range], seen: Observations, pictures: Digits
 ) -> None:
     batch = torch.from_numpy(pictures.train[:4])
-    one, other = (narrowed(network, layers, batch, ranges, seen.statistics) for _ in range(2))
+    one, other = (weighed(network, layers, batch, ranges, seen.statistics) for _ in range(2))
     assert one.keys() == other.keys() == ranges.keys()
     assert all(equal(one[name], other[name]) for name in ranges)
     for name, found in one.items():
@@ -100,16 +100,16 @@ def test_only_what_was_asked_for(
         apart = torch.stack([(found.low - part.low).abs() + (found.high - part.high).abs() for part in tried])
         assert float(apart.amin(0).max()) < 1e-12
     few = {name: ranges[name] for name in sorted(ranges)[:2]}
-    assert narrowed(network, layers, batch, few, seen.statistics).keys() == few.keys()
+    assert weighed(network, layers, batch, few, seen.statistics).keys() == few.keys()
 
 
 def test_nothing_asked_for(network: EfficientViT) -> None:
-    assert narrowed(network, by_hand(network), rare(2), {}, {}) == {}
+    assert weighed(network, by_hand(network), rare(2), {}, {}) == {}
 
 
 def test_the_output_s_error_falls(network: EfficientViT) -> None:
     layers, given = by_hand(network), {"a": even(12.5, 12.5, 15.2)}
-    found = narrowed(network, layers, rare(16), given, known(12.5, 12.5, 15.2))
+    found = weighed(network, layers, rare(16), given, known(12.5, 12.5, 15.2))
 
     def output(chosen: dict[str, Range]) -> Tensor:
         """The output on pictures that the ranges were not chosen with, where only the named tensors are rounded."""
@@ -138,7 +138,7 @@ def test_a_range_grows_where_the_next_picture_would_not_fit(network: EfficientVi
         layers = by_hand(network)
         statistics = observe(network, layers, batch, 1, with_moments=False).statistics
         given = {"a": Range.of(layers[0].op, statistics["a"], padded=False)}
-        found = narrowed(network, layers, batch, given, statistics)["a"]
+        found = weighed(network, layers, batch, given, statistics)["a"]
         share = (found.high - found.low) / (given["a"].high - given["a"].low)
         assert (share > 1).tolist() == [different] * 3
 
@@ -147,11 +147,11 @@ def test_progress_and_pictures(network: EfficientViT, monkeypatch: pytest.Monkey
     given = {"a": even(12.5, 12.5, 12.5)}
     calls: list[tuple[str, int, int]] = []
     statistics = known(12.5, 12.5, 12.5)
-    narrowed(network, by_hand(network), rare(3), given, statistics, lambda *call: calls.append(call))
+    weighed(network, by_hand(network), rare(3), given, statistics, lambda *call: calls.append(call))
     assert calls == [("weighing ranges", done, 3) for done in (1, 2, 3)]
     # Where products are dear some pictures do, evenly taken.
     calls.clear()
     monkeypatch.setattr(output_effect, "_MACS", 0)
-    few = narrowed(network, by_hand(network), rare(96), given, statistics, lambda *call: calls.append(call))
+    few = weighed(network, by_hand(network), rare(96), given, statistics, lambda *call: calls.append(call))
     assert calls[-1] == ("weighing ranges", 32, 32)
-    assert equal(few["a"], narrowed(network, by_hand(network), rare(96)[::3], given, statistics)["a"])
+    assert equal(few["a"], weighed(network, by_hand(network), rare(96)[::3], given, statistics)["a"])

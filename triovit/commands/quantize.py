@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from quant.contract import CODE_WIDTHS, Z_WIDTHS
+from quant.ptq.options import LEARNED_STEPS, METHODS
 from triovit import files, pictures
 from triovit.errors import UserError, about
 from triovit.options import classes_option, labels_option, res_option, size_option
@@ -33,7 +34,7 @@ from triovit.progress import Progress, shown
 )
 @click.option(
     "--activations",
-    type=click.Choice(["minmax", "percentile", "ema", "mse"]),
+    type=click.Choice(METHODS),
     default="mse",
     show_default=True,
     help="How activation ranges are chosen.",
@@ -92,7 +93,7 @@ from triovit.progress import Progress, shown
 )
 @click.option(
     "--learned-steps",
-    type=click.Choice(["attention", "all", "none"]),
+    type=click.Choice(LEARNED_STEPS),
     default="attention",
     show_default=True,
     help="The activations whose steps are learned, with --reconstruct.",

@@ -145,12 +145,12 @@ def test_each_stall_has_its_counter():
 
     async def testbench(ctx):
         await host.setup(ctx)
-        for index, (name, _) in enumerate(STALLS):
+        for index, stall in enumerate(STALLS):
             ctx.set(host.dut.stalls, 1 << index)
             assert await host.run(ctx) == DONE
-            counted = [await host.read(ctx, other.upper()) for other, _ in STALLS]
+            counted = [await host.read(ctx, other.name.upper()) for other in STALLS]
             cycles = await host.read(ctx, "CYCLES")
-            assert counted == [cycles if other == name else 0 for other, _ in STALLS]
+            assert counted == [cycles if other is stall else 0 for other in STALLS]
 
     host.simulate(testbench)
 
