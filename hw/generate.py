@@ -46,7 +46,9 @@ def manifest(artifact: Artifact, program: Program, hashes: Mapping[str, str], pr
             "descriptor_bytes": SIZE,
             "descriptor_fields": descriptor_format(),
             "count": program.descriptor_count,
+            "pictures": program.batch.pictures,
             "weight_beats": program.weight_beats,
+            "repeated_beats": program.repeated_beats,
             "addresses": program.addresses,
             "picture_bytes": program.picture_bytes,
             "output_bytes": program.output_bytes,
@@ -61,16 +63,22 @@ def manifest(artifact: Artifact, program: Program, hashes: Mapping[str, str], pr
 
 
 def generate(
-    artifact: Artifact, config: AcceleratorConfig, directory: Path, predict: Predict | None = None, progress: Progress = silent
+    artifact: Artifact,
+    config: AcceleratorConfig,
+    directory: Path,
+    predict: Predict | None = None,
+    progress: Progress = silent,
+    *,
+    batch: int = 1,
 ) -> dict[str, Any]:
-    """Write ``directory``, whole or not at all; returns the manifest.
+    """Write ``directory``, whole or not at all; returns the manifest. The program is for runs of ``batch`` pictures.
 
     Raises
     ------
     UserError
         The network does not fit the configuration, or ``directory`` is something else than what ``generate`` writes.
     """
-    program = compile_network(artifact, config)
+    program = compile_network(artifact, config, batch)
     progress("generate", 0, 2)
     text = verilog.emit(config).read_bytes()
     progress("generate", 1, 2)

@@ -5,7 +5,7 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Out
 
-from hw.axi.linear_reader import LinearReader
+from hw.axi.looped_reader import LoopedReader
 from hw.axi.read_arbiter import ReadArbiter
 from hw.axi.signature import AxiLite, AxiRead, AxiWrite
 from hw.config import AcceleratorConfig
@@ -73,7 +73,7 @@ class Accelerator(wiring.Component):
         """What each part costs."""
         return {
             **Core.resources(config),
-            "weight prefetch": LinearReader.resources(config, WEIGHT_BURSTS * config.axi_burst),
+            "weight prefetch": LoopedReader.resources(config, WEIGHT_BURSTS * config.axi_burst),
             "loader": Loader.resources(config),
             "store": Store.resources(config, Core.store_latency),
             "program fetch": DescriptorFetch.resources(config),
@@ -84,7 +84,7 @@ class Accelerator(wiring.Component):
         m = Module()
         config, core = self.config, self._core
         control, decoder = ControlUnit(config), WeightDecoder(config)
-        weights = LinearReader(config, WEIGHT_BURSTS * config.axi_burst)
+        weights = LoopedReader(config, WEIGHT_BURSTS * config.axi_burst)
         loader, store = Loader(config, ActBuffer.write_latency), Store(config, core.store_latency)
         arbiter = ReadArbiter(config, 3)
         m.submodules.control = control
@@ -135,6 +135,8 @@ class Accelerator(wiring.Component):
             weights.start.eq(control.weights_start),
             weights.address.eq(control.weights_address),
             weights.beats.eq(control.weights_beats),
+            weights.repeated.eq(control.weights_repeated),
+            weights.passes.eq(control.weights_passes),
             weights.cancel.eq(control.cancel),
             loader.address.eq(control.input_address),
             loader.cancel.eq(control.cancel),

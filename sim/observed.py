@@ -1,12 +1,13 @@
 """From what the simulated hardware wrote to the tensors of a trace, each element with its cycle."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.compiler.program import Program
+from hw.compiler.program import Program, pages
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode
 from quant.artifact import Artifact
@@ -27,24 +28,53 @@ class Observed:
     cycles: dict[str, NDArray[np.int64]]
 
 
-def observe(records: NDArray[np.void], program: Program, artifact: Artifact) -> Observed:
-    """Every tensor that the program's tasks should have written, from the records of one run."""
+def observe(
+    records: NDArray[np.void], program: Program, artifact: Artifact, starts: Sequence[int] = (), picture: int = 0
+) -> Observed:
+    """Every tensor that the program's tasks should have written for one picture.
+
+    Parameters
+    ----------
+    records
+        What one run wrote.
+    program, artifact
+        What ran.
+    starts
+        Cycle in which each task was dispatched; needed where the run had several pictures.
+    picture
+        Which of them.
+    """
     tensors: dict[str, NDArray[np.int64]] = {}
     cycles: dict[str, NDArray[np.int64]] = {}
     for tag, layer in enumerate(artifact.layers):
         tasks = [task for task in program.tasks if task.get("tag") == tag and task.opcode not in (Opcode.LOAD, Opcode.STORE)]
         if not tasks:
             continue
+        side_by_side = layer.name in program.batch.vectors
+        own = records if program.batch.pictures == 1 or side_by_side else records[_during(records, program, starts, tag, picture)]
+        tasks = [task for task in tasks if task.picture in (None, picture)]
         if layer.kind == "attention":
-            mine = records[records["tag"] == tag]
+            mine = own[own["tag"] == tag]
             for part, (values, when) in _attention(mine, tasks, layer).items():
                 tensors[f"{layer.name}.{part}"], cycles[f"{layer.name}.{part}"] = values, when
         target = next(task.get("dst") for task in tasks if task.opcode in _WRITES_TENSORS)
         channels, pixels = layer.output_shape[0], int(np.prod(layer.output_shape[1:], dtype=int))
-        found = assemble.tensor(records, tag, target, channels, pixels)
-        tensors[layer.name] = np.where(found.written, found.values, UNWRITTEN).reshape(layer.output_shape)
-        cycles[layer.name] = found.cycles.reshape(layer.output_shape)
+        found = assemble.tensor(own, tag, target, channels, program.batch.pictures if side_by_side else pixels)
+        here = slice(picture, picture + 1) if side_by_side else slice(None)
+        tensors[layer.name] = np.where(found.written, found.values, UNWRITTEN)[:, here].reshape(layer.output_shape)
+        cycles[layer.name] = found.cycles[:, here].reshape(layer.output_shape)
     return Observed(tensors, cycles)
+
+
+def _during(records: NDArray[np.void], program: Program, starts: Sequence[int], tag: int, picture: int) -> NDArray[np.bool_]:
+    """Which records were written between a layer's first dispatch for one picture and that for the next one."""
+    firsts: dict[int | None, int] = {}
+    for task, start in zip(program.tasks, starts, strict=True):
+        if task.get("tag") == tag and task.opcode not in (Opcode.LOAD, Opcode.STORE):
+            firsts.setdefault(task.picture, start)
+    after = records["cycle"] >= firsts[picture]
+    following = firsts.get(picture + 1)
+    return after if following is None else after & (records["cycle"] < following)
 
 
 def _attention(
@@ -88,13 +118,18 @@ def _attention(
     return found
 
 
-def stored(memory: bytes, program: Program, artifact: Artifact) -> NDArray[np.int64]:
-    """The network's output as STORE left it in memory (:class:`hw.io.store.Store` has the layout)."""
+def stored(memory: bytes, program: Program, artifact: Artifact, picture: int = 0) -> NDArray[np.int64]:
+    """A picture's output as STORE left it in memory (:class:`hw.io.store.Store` has the layout); ``memory`` begins with the run's."""
+    if program.output not in program.batch.vectors:
+        memory = memory[picture * pages(program.output_bytes) :]
+        pixels = slice(0, program.places[program.output].pixels)
+    else:
+        pixels = slice(picture, picture + 1)
     config, place = program.config, program.places[program.output]
     shape = artifact.layer(program.output).output_shape
     rows = np.frombuffer(memory, "<i2", program.output_bytes // 2).reshape(place.groups, place.rows * config.l, config.m)
     values = rows.transpose(0, 2, 1).reshape(place.groups * config.m, -1)
-    return values[: shape[0], : place.pixels].reshape(shape).astype(np.int64)
+    return values[: shape[0], pixels].reshape(shape).astype(np.int64)
 
 
 def trace_of(observed: list[Observed], artifact: Artifact) -> Trace:

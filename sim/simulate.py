@@ -54,13 +54,15 @@ class MemoryOptions:
 
 @dataclass(frozen=True)
 class SimulationReport:
-    """What a simulation found; cycles are those of the last picture, from its start to its end.
+    """What a simulation found; cycles are those of the last run, from its start to its end.
 
     ``output`` is the network's for every picture as it lies in memory, empty when a layer alone was compared.
     """
 
     config: str
     images: int
+    #: Pictures of a run.
+    batch: int
     comparison: Comparison
     cycles: int
     cycles_predicted: int
@@ -93,12 +95,13 @@ def simulate(
     pictures: NDArray[np.uint8],
     *,
     layer: str | None = None,
+    batch: int = 1,
     waves: bool = False,
     memory: MemoryOptions | None = None,
     progress: Progress = silent,
     directory: Path | None = None,
 ) -> SimulationReport:
-    """Run pictures one after the other and compare every tensor that the hardware writes with the golden model.
+    """Run pictures one after the other, or several in each run, and compare every tensor that the hardware writes with the golden model.
 
     The network's output is compared twice: as it is written into its buffer, and as the host finds it in memory in the end.
 
@@ -112,6 +115,8 @@ def simulate(
         uint8 ``[N, 3, H, W]``.
     layer
         Run the network up to this layer and compare it alone.
+    batch
+        Pictures of a run; their number is a multiple of it.
     waves
         Record a waveform (FST).
     memory
@@ -130,9 +135,13 @@ def simulate(
     """
     memory = memory or MemoryOptions()
     progress("simulate", 0, 4)
+    if len(pictures) % batch:
+        raise UserError(f"{len(pictures)} pictures are no multiple of a batch of {batch}; give as many as fill all batches")
+    if layer is not None and batch > 1:
+        raise UserError(f"layer {layer}: is compared alone only with a batch of 1")
     golden = GoldenModel(artifact).run(pictures)
     built = _hardware(artifact, hardware)
-    program = compile_network(artifact, built.config)
+    program = compile_network(artifact, built.config, batch)
     if built.image is not None and built.image != program.image():
         raise UserError(f"{hardware}: its program is not that of this artifact; run `triovit generate` again")
     if layer is not None:
@@ -140,14 +149,17 @@ def simulate(
     progress("simulate", 1, 4)
     result = _run(built, program, pictures, memory, waves, directory)
     progress("simulate", 3, 4)
-    _check_outcome(result, artifact, len(pictures))
+    _check_outcome(result, artifact, len(pictures) // batch, "picture" if batch == 1 else "run")
 
     starts = _run_starts(result, program)
-    observed = [observe(_between(result.writes, start, end), program, artifact) for start, end in starts]
+    observed = []
+    for start, end in starts:
+        records, begun = _between(result.writes, start, end), _task_starts(result, program, start, end)
+        observed += [observe(records, program, artifact, begun, picture) for picture in range(batch)]
     found = trace_of(observed, artifact)
     output = np.zeros(0, np.int64)
     if layer is None:
-        output = _stored(result, program, artifact, len(pictures))
+        output = _stored(result, program, artifact, len(pictures) // batch)
         golden, found = _with_stored(golden, golden.output), _with_stored(found, output)
     compared = [layer] if layer else dict.fromkeys(task.layer for task in program.tasks)
     tensors = [tensor for name in compared for tensor in golden.of_layer(name)]
@@ -159,6 +171,7 @@ def simulate(
     return SimulationReport(
         config=built.config.name,
         images=len(pictures),
+        batch=batch,
         comparison=comparison,
         cycles=cycles,
         cycles_predicted=prediction.cycles,
@@ -220,20 +233,24 @@ def _up_to(program: Program, layer: str) -> Program:
 def _run(
     built: _Hardware, program: Program, pictures: NDArray[np.uint8], memory: MemoryOptions, waves: bool, directory: Path | None
 ) -> RunResult:
-    at, count = program.addresses, len(pictures)
-    picture_size, output_size = at["output"] - at["input"], at["end"] - at["output"]
-    outputs = at["input"] + count * picture_size
+    at, count = program.addresses, len(pictures) // program.batch.pictures
+    run_size, output_size = at["output"] - at["input"], at["end"] - at["output"]
+    picture_size = run_size // program.batch.pictures
+    outputs = at["input"] + count * run_size
     image = bytearray(program.image())
-    runs = []
-    for index, picture in enumerate(pictures):
+    for picture in pictures:
         image += picture.transpose(1, 2, 0).tobytes().ljust(picture_size, b"\0")
+    runs = []
+    for index in range(count):
         runs.append(
             {
                 "program": at["program"],
                 "program_count": program.descriptor_count,
                 "weights": at["weights"],
                 "weights_beats": program.weight_beats,
-                "picture": at["input"] + index * picture_size,
+                "weights_repeated": program.repeated_beats,
+                "weights_passes": program.batch.pictures,
+                "picture": at["input"] + index * run_size,
                 "output": outputs + index * output_size,
             }
         )
@@ -254,7 +271,7 @@ def _run(
     return run_bench(spec, job, directory=directory)
 
 
-def _check_outcome(result: RunResult, artifact: Artifact, runs: int) -> None:
+def _check_outcome(result: RunResult, artifact: Artifact, runs: int, what: str) -> None:
     where = result.where()
     if result.last_tag is not None and result.last_tag < len(artifact.layers):
         where += f" ({artifact.layers[result.last_tag].name})"
@@ -263,15 +280,19 @@ def _check_outcome(result: RunResult, artifact: Artifact, runs: int) -> None:
     for index, report in enumerate(result.reports):
         if report["error"]:
             code, at = ErrorCode(report["error_code"]).name, report["error_index"]
-            raise InternalError(f"picture {index}: the accelerator reports error {code} at descriptor {at}; {where}")
+            raise InternalError(f"{what} {index}: the accelerator reports error {code} at descriptor {at}; {where}")
     if result.violations:
         raise InternalError(f"the accelerator broke an AXI rule: {result.violations[0]}")
 
 
-def _stored(result: RunResult, program: Program, artifact: Artifact, count: int) -> NDArray[np.int64]:
+def _stored(result: RunResult, program: Program, artifact: Artifact, runs: int) -> NDArray[np.int64]:
     """The output of every picture, as the host reads it."""
-    size = len(result.output) // count
-    return np.stack([stored(result.output[index * size :], program, artifact) for index in range(count)])
+    size = len(result.output) // runs
+    return np.stack([
+        stored(result.output[index * size :], program, artifact, picture)
+        for index in range(runs)
+        for picture in range(program.batch.pictures)
+    ])
 
 
 def _with_stored(trace: Trace, output: NDArray[Any]) -> Trace:
@@ -306,22 +327,36 @@ class _Time:
     end: int
 
 
+def _task_starts(result: RunResult, program: Program, start: int, end: int) -> list[int]:
+    """When each task of a run was dispatched; END is no task."""
+    cycles = _between(result.dispatches, start, end)["cycle"].tolist()
+    if len(cycles) != len(program.tasks) + 1:
+        raise InternalError(f"the run has {len(cycles)} dispatches, and the program {len(program.tasks)} tasks and END")
+    return cycles[:-1]
+
+
 def _task_times(result: RunResult, program: Program, start: int, end: int) -> list[_Time]:
     """When each task of a run was dispatched and when its unit fell idle, counted from the run's first dispatch."""
-    dispatches = [event for event in result.dispatches if start <= event["cycle"] < end]
     times = []
-    for task, event in zip(program.tasks, dispatches[:-1], strict=True):
-        begun = int(event["cycle"])
+    for task, begun in zip(program.tasks, _task_starts(result, program, start, end), strict=True):
         ended = min(interval.end for interval in result.intervals if interval.unit is task.unit and interval.end > begun)
         times.append(_Time(task, begun - start, ended - start))
     return times
 
 
 def _layer_rows(artifact: Artifact, program: Program, times: list[_Time], prediction: Prediction) -> list[LayerRow]:
-    foretold = prediction.layers()
+    """What each layer took, for the last picture of a run or for all of them at once."""
+    last_picture = program.batch.pictures - 1
+    foretold = prediction.layers(last_picture)
     rows = []
     for layer in artifact.layers:
-        mine = [time for time in times if time.task.layer == layer.name and time.task.opcode is not Opcode.STORE]
+        mine = [
+            time
+            for time in times
+            if time.task.layer == layer.name
+            and time.task.opcode is not Opcode.STORE
+            and time.task.picture in (None, last_picture)
+        ]
         if not mine:
             continue
         cycles = max(time.end for time in mine) - min(time.start for time in mine)

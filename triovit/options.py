@@ -48,4 +48,11 @@ classes_option = click.option(
 config_option = click.option(
     "--config", "config_name", default="toy", show_default=True, metavar="NAME", help="Configuration: toy or zcu102."
 )
+batch_option = click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Pictures of a run. Of several the next one is loaded beside the last layers, and the weights behind pooling serve all.",
+)
 artifact_argument = click.argument("artifact_path", metavar="ARTIFACT", type=click.Path(path_type=Path))

@@ -1,13 +1,15 @@
 """The compiler: an artifact's layers to a program for a configuration."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from amaranth.utils import exact_log2
 
 from hw.compiler import lower
+from hw.compiler.batch import check, unrolled, vector_layers
 from hw.compiler.lower import Destination, PwProduct
 from hw.compiler.places import BufferMap, Place
-from hw.compiler.program import Program
+from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Buffer, Opcode
@@ -16,15 +18,14 @@ from quant.layer import Layer
 from triovit.errors import UserError
 
 
-def _pixels(shape: tuple[int, ...]) -> int:
-    return shape[1] * shape[2] if len(shape) == 3 else 1
-
-
 class _Compiler:
     """State of one compilation: where tensors lie, and until when."""
 
-    def __init__(self, artifact: Artifact, config: AcceleratorConfig):
+    def __init__(self, artifact: Artifact, config: AcceleratorConfig, pictures: int, vectors_in: tuple[Buffer, ...]):
         self.artifact = artifact
+        self.vectors = vector_layers(artifact) if pictures > 1 else ()
+        self.pictures = pictures
+        self.vectors_in = vectors_in
         self.config = config
         self.tags = {layer.name: tag for tag, layer in enumerate(artifact.layers)}
         self.map = BufferMap(config)
@@ -63,11 +64,18 @@ class _Compiler:
         layers = self.artifact.layers
         for layer in layers:
             self._refuse_what_no_engine_does(layer)
-        tasks: list[Task] = []
+        if self.vectors:
+            # Pooled vectors stay while the next pictures pass: their place is taken before everything else's.
+            pool = self.artifact.layer(self.vectors[0])
+            groups = -(-pool.output_shape[0] // self.config.m)
+            self.narrow[pool.name] = self.map.take(pool.name, self.vectors_in, groups, self.pictures, 0)
+        body: list[Task] = []
+        head: list[Task] = []
         step = 0
         while step < len(layers):
             layer = layers[step]
             follower = layers[step + 1] if step + 1 < len(layers) else None
+            tasks = head if layer.name in self.vectors[1:] else body
             if (
                 layer.kind == "dw"
                 and follower is not None
@@ -81,12 +89,27 @@ class _Compiler:
                 done = (layer,)
             step += len(done)
             self._release(step)
-        tasks.append(self._store())
+        (head if self.vectors else body).append(self._store())
+        return self._program(body, head)
+
+    def _program(self, body: list[Task], head: list[Task]) -> Program:
         _, height, width = self.artifact.input_shape
         places = {name: self.narrow.get(name) or self.wide[name] for name in self.tags}
-        return Program(
-            self.config, str(self.artifact.network["name"]), tuple(tasks), places, self.artifact.output, 3 * height * width
-        )
+        name, output, picture_bytes = str(self.artifact.network["name"]), self.artifact.output, 3 * height * width
+        one = Program(self.config, name, (*body, *head), places, output, picture_bytes)
+        if self.pictures == 1:
+            return one
+        beat = self.config.beat_bytes
+        batch = Batch(self.pictures, self.vectors, pages(picture_bytes) // beat, pages(one.output_bytes) // beat)
+        repeated = sum(len(task.packets) for task in body)
+        return replace(one, tasks=unrolled(body, head, batch), batch=batch, repeated=repeated)
+
+    def _pixels(self, layer: Layer) -> int:
+        """Pixels of a result; vectors of several pictures are the pixels of one."""
+        shape = layer.output_shape
+        if layer.name in self.vectors:
+            return self.pictures
+        return shape[1] * shape[2] if len(shape) == 3 else 1
 
     def _release(self, step: int) -> None:
         # What no later layer reads gives its rows back; the whole step has ended before the next one writes.
@@ -104,7 +127,9 @@ class _Compiler:
 
     def _destination(self, layer: Layer, split: int) -> Destination:
         """Take places for a layer's result: H where R-MAC reads it, X, Y or D where MAT or the residual reader does."""
-        groups, pixels = -(-layer.output_shape[0] // self.config.m), _pixels(layer.output_shape)
+        if layer.name in self.narrow:
+            return Destination(self.narrow[layer.name])
+        groups, pixels = -(-layer.output_shape[0] // self.config.m), self._pixels(layer)
         if layer.name == self.artifact.output:
             place = self.map.take(layer.name, (Buffer.O,), groups, pixels, split)
             self.narrow[layer.name] = place
@@ -136,7 +161,7 @@ class _Compiler:
         source = self.narrow[layer.inputs[0]]
         weight = lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"]
         matrix = lower.padded(weight, config)
-        pixels, depth = _pixels(layer.output_shape), matrix.shape[1] // config.m
+        pixels, depth = self._pixels(layer), matrix.shape[1] // config.m
         if depth > config.weight_rows:
             raise UserError(
                 f"layer {layer.name}: {weight.shape[1]} input channels exceed weight_rows = {config.weight_rows} of "
@@ -173,7 +198,7 @@ class _Compiler:
             return [
                 first,
                 lower.group_conv(
-                    follower, self.tags[follower.name], source, destination, _pixels(follower.output_shape), self.config, True
+                    follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
                 ),
             ]
         return [first, *self._pw(follower).behind(first.beats(self.config))]
@@ -187,7 +212,7 @@ class _Compiler:
             case "pw" if layer.attrs["groups"] > 1:
                 source = self.narrow[layer.inputs[0]]
                 destination = self._destination(layer, lower.group_conv_split(layer, config))
-                yield lower.group_conv(layer, tag, source, destination, _pixels(layer.output_shape), config, False)
+                yield lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
             case "pw" | "fc":
                 yield from self._pw(layer).alone()
             case "dw":
@@ -201,7 +226,9 @@ class _Compiler:
                 yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
             case "layernorm":
                 source = self.narrow[layer.inputs[0]]
-                yield lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
+                destination = self._destination(layer, 0)
+                for pixel in range(source.pixels):
+                    yield lower.layer_norm(layer, tag, source, destination, config, pixel)
 
     def _load(self, layer: Layer) -> Task:
         config, image = self.config, self.artifact.input_name
@@ -221,7 +248,7 @@ class _Compiler:
                 f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
                 f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
-        pixels, groups = _pixels(layer.output_shape), -(-27 // config.m)
+        pixels, groups = self._pixels(layer), -(-27 // config.m)
         place = self.map.take(image, (Buffer.D,), groups, pixels, 0, f"layer {layer.name}: its unfolded picture")
         self.narrow[image] = place
         pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
@@ -252,12 +279,19 @@ class _Compiler:
         return Task(output.name, Opcode.STORE, fields, ALL)
 
 
-def compile_network(artifact: Artifact, config: AcceleratorConfig) -> Program:
-    """Map every layer of an artifact.
+def compile_network(artifact: Artifact, config: AcceleratorConfig, pictures: int = 1) -> Program:
+    """Map every layer of an artifact, for runs of ``pictures`` pictures.
 
     Raises
     ------
     UserError
         A layer that the configuration cannot run: the message names it, the reason and the remedy.
     """
-    return _Compiler(artifact, config).run()
+    check(pictures, artifact, config.l)
+    try:
+        return _Compiler(artifact, config, pictures, (Buffer.D,)).run()
+    except UserError:
+        if pictures == 1:
+            raise
+    # D may be too small for a picture beside the vectors.
+    return _Compiler(artifact, config, pictures, (Buffer.X, Buffer.Y)).run()

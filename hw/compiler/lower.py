@@ -438,7 +438,7 @@ def _vector_rows(layer: Layer, groups: int, config: AcceleratorConfig) -> list[i
 
 
 def pool(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
-    """Average pooling: the row sum unit of R-MAC."""
+    """Average pooling: the row sum unit of R-MAC; the vector becomes pixel 0 of the destination."""
     params = ChannelParams.of_layer(layer, config)
     firsts = _vector_rows(layer, source.groups, config)
     fields = {
@@ -453,8 +453,10 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
     return Task(layer.name, Opcode.POOL, fields, ALL, (param_packet(config, "rmac", 0, params, firsts),))
 
 
-def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
-    """LayerNorm of a vector that MAT streams twice."""
+def layer_norm(
+    layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig, pixel: int = 0
+) -> Task:
+    """LayerNorm of a vector, pixel ``pixel`` of the source, that MAT streams twice."""
     params = ChannelParams.of_layer(layer, config)
     firsts = _vector_rows(layer, source.groups, config)
     gamma = gamma_packet(config, layer.arrays["gamma"])
@@ -469,7 +471,8 @@ def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, 
         **source_fields(source),
         **destination.fields(),
         **post_fields(layer, None),
-        "px_end": 1,
+        "px_start": pixel,
+        "px_end": pixel + 1,
         "lp": 0,
         "tiles": 1,
         "depth": source.groups,

@@ -15,7 +15,10 @@ ALL = Unit.MAT | Unit.RMAC | Unit.LOAD | Unit.STORE
 
 @dataclass(frozen=True)
 class Task:
-    """One descriptor with its packets; ``macs`` are the products of the network that it computes (padding not counted)."""
+    """One descriptor with its packets; ``macs`` are the products of the network that it computes (padding not counted).
+
+    ``picture`` is the one of the run's pictures that it works on; None if it works on all of them.
+    """
 
     layer: str
     opcode: Opcode
@@ -23,6 +26,7 @@ class Task:
     wait: Unit = NONE
     packets: tuple[Packet, ...] = field(default=(), repr=False)
     macs: int = 0
+    picture: int | None = None
 
     @property
     def unit(self) -> Unit:
@@ -55,7 +59,8 @@ class Task:
     def beats(self, config: AcceleratorConfig) -> int:
         """Beats that the engine issues when nothing stalls it: cycles of work."""
         lanes, lp = config.l, 1 << self.get("lp")
-        pixels = self.get("px_end") - self.get("px_start")
+        # Where POOL writes is no part of what it reads.
+        pixels = self.get("px_end") - (0 if self.opcode is Opcode.POOL else self.get("px_start"))
         tiles, depth = self.get("tiles"), self.get("depth")
         match self.opcode:
             case Opcode.PW | Opcode.QZ | Opcode.DIV:

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.axi.linear_reader import BEATS_BITS
 from hw.axi.lite import RegisterFile
+from hw.axi.looped_reader import PASSES_BITS
 from hw.axi.signature import AxiLite, AxiRead
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Unit
@@ -35,7 +36,7 @@ class ControlUnit(wiring.Component):
         The descriptor fetch.
     mat, rmac, load, store : Out(TaskSignature)
         The units.
-    weights_start, weights_address, weights_beats : Out
+    weights_start, weights_address, weights_beats, weights_repeated, weights_passes : Out
         For the reader of the weight stream; the strobe comes one cycle after the start was written.
     input_address, output_address : Out
         For LOAD and STORE, stable during a run.
@@ -70,6 +71,8 @@ class ControlUnit(wiring.Component):
             "weights_start": Out(1),
             "weights_address": Out(config.axi_address_bits),
             "weights_beats": Out(BEATS_BITS),
+            "weights_repeated": Out(BEATS_BITS),
+            "weights_passes": Out(PASSES_BITS),
             "input_address": Out(config.axi_address_bits),
             "output_address": Out(config.axi_address_bits),
             "cancel": Out(1),
@@ -106,6 +109,8 @@ class ControlUnit(wiring.Component):
             fetch.cancel.eq(self.cancel),
             self.weights_address.eq(Cat(registers.weights_addr_lo, registers.weights_addr_hi)),
             self.weights_beats.eq(registers.weights_beats),
+            self.weights_repeated.eq(registers.weights_repeated),
+            self.weights_passes.eq(registers.weights_passes),
             self.input_address.eq(Cat(registers.input_addr_lo, registers.input_addr_hi)),
             self.output_address.eq(Cat(registers.output_addr_lo, registers.output_addr_hi)),
             watchdog.limit.eq(registers.watchdog),

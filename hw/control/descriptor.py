@@ -78,7 +78,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("dst2_on", 1, "write the result a second time"),
     ("dst2", Buffer, "second buffer written"),
     ("dst2_base", 14, "first row of the second result"),
-    ("px_start", 16, "first output pixel (PW; 0 for the others)"),
+    ("px_start", 16, "first output pixel (PW, LN; POOL: the one written; 0 for the others)"),
     ("px_end", 16, "end of the output pixels"),
     ("lp", 4, "log2 of the blocks that run over pixels; the other L / 2^lp run over output channels"),
     ("tiles", 10, "output-channel tiles (PW), heads (QZ, DIV), channel sets (DW), groups of a head (KTV), groups (POOL)"),
@@ -109,6 +109,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("count", 13, "LN: elements of the vector"),
     ("wide", 1, "KTV, QZ: K^T V in two parts; QZ has the upper ones in the lower half of the slots, the lower ones in the other"),
     ("behind_load", 1, "gated: follow LOAD's progress instead"),
+    ("offset", 24, "LOAD, STORE: beats from the address of pictures or results"),
 )
 
 

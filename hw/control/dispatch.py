@@ -28,7 +28,7 @@ RUNS_ON = {
 #: Tasks that loop over ``tiles``, over ``depth``, over pixels.
 USES_TILES = (Opcode.PW, Opcode.QZ, Opcode.DIV, Opcode.DW, Opcode.KTV, Opcode.POOL)
 USES_DEPTH = (Opcode.PW, Opcode.QZ, Opcode.DIV, Opcode.LN)
-USES_PIXELS = (Opcode.PW, Opcode.QZ, Opcode.DIV, Opcode.DW, Opcode.KTV, Opcode.POOL, Opcode.STORE)
+USES_PIXELS = (Opcode.PW, Opcode.QZ, Opcode.DIV, Opcode.DW, Opcode.KTV, Opcode.STORE)
 
 
 class TaskSignature(wiring.Signature):
@@ -160,6 +160,7 @@ class Dispatch(wiring.Component):
         yield is_one(RUNS_ON) & (task.res_skew > top), ErrorCode.BAD_FIELD
         yield is_one(USES_DEPTH) & (task.depth == 0), ErrorCode.BAD_FIELD
         yield is_one(USES_PIXELS) & (task.px_end <= task.px_start), ErrorCode.BAD_FIELD
+        yield (raw == Opcode.POOL.value) & (task.px_end == 0), ErrorCode.BAD_FIELD
         yield (raw == Opcode.DW.value) & (~task.kernel.matches(3, 5) | ~task.stride.matches(1, 2)), ErrorCode.BAD_FIELD
         bad_width = (task.w_in < 4) | task.w_in[0] | (task.w_in > config.max_picture_width)
         yield (raw == Opcode.LOAD.value) & (bad_width | (task.h_in == 0) | (task.stride != 2)), ErrorCode.BAD_FIELD

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from hw.axi.looped_reader import PASSES_BITS
 from hw.axi.signature import LITE_ADDRESS_BITS, LITE_BITS
 from hw.config import AcceleratorConfig
 from hw.control.errors import ErrorCode
@@ -12,7 +13,7 @@ from triovit.errors import InternalError
 #: Reads "TVIT" when its bytes are written highest first.
 ID = 0x5456_4954
 #: Version of the register map: major, minor.
-VERSION = (1, 1)
+VERSION = (1, 2)
 #: Bits of a descriptor's index and of the program's length.
 INDEX_BITS = 16
 
@@ -141,7 +142,9 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
         _value("PROGRAM_COUNT", Access.RW, "descriptors of the program, the last one END", INDEX_BITS),
         *_address("WEIGHTS_ADDR", config, "address of the weight stream"),
         _value("WEIGHTS_BEATS", Access.RW, f"beats of {config.beat_bytes} bytes of the weight stream"),
-        *_address("INPUT_ADDR", config, "address of the picture"),
+        _value("WEIGHTS_REPEATED", Access.RW, "beats of its first part, which is read once for each picture of a run; 0 for none"),
+        _value("WEIGHTS_PASSES", Access.RW, "how often the first part is read, before the others are once; 0 as 1", PASSES_BITS),
+        *_address("INPUT_ADDR", config, "address of the pictures"),
         *_address("OUTPUT_ADDR", config, "address of the results"),
         _value("WATCHDOG", Access.RW, "cycles without progress that end a run; 0 waits for ever", reset=config.watchdog),
         _value("CYCLES", Access.RO, "cycles of the run, from start to done or error"),

@@ -320,7 +320,7 @@ class MatEngine(wiring.Component):
 
         tree = blocks[0].tree_latency
         meta = Signal(result_meta(config))
-        m.d.comb += [meta.mask.eq(here.mask), meta.px.eq(Mux(is_ln, 0, here.px)), meta.cg.eq(here.cg), meta.entry.eq(here.entry)]
+        m.d.comb += [meta.mask.eq(here.mask), meta.px.eq(here.px), meta.cg.eq(here.cg), meta.entry.eq(here.entry)]
         ended = delayed(m, valid & here.last & ~is_ln, tree, "ended", reset=True)
         meta_tree, meta_norm = delayed(m, meta, tree, "meta"), delayed(m, meta, norm.latency, "norm_meta")
         m.d.comb += queue.push.eq(ended | norm.o_valid)

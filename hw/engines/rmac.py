@@ -307,7 +307,7 @@ class RMacEngine(wiring.Component):
             m.d.comb += [
                 queue.push.eq(1),
                 payload.mask.eq(Mux(is_pool, sums_here.mask, 1)),
-                payload.px.eq(Mux(is_pool, 0, sums_here.k)),
+                payload.px.eq(Mux(is_pool, self.running.px_start, sums_here.k)),
                 payload.cg.eq(sums_here.cg),
                 payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),

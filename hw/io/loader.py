@@ -49,7 +49,7 @@ class Loader(wiring.Component):
     unit : In(TaskSignature)
         The task; ``busy`` falls when the last write can be read.
     address : In
-        Byte address of the picture, a multiple of a beat.
+        Byte address of the pictures, a multiple of a beat; the task's is ``offset`` beats behind it.
     write : Out(stream of write_layout)
         Writes of the destination buffer, which may have other users.
     axi, cancel, error, reading :
@@ -94,7 +94,6 @@ class Loader(wiring.Component):
         wiring.connect(m, reader.axi, wiring.flipped(self.axi))
         wiring.connect(m, reader.o, gearbox.i)
         m.d.comb += [
-            reader.address.eq(self.address),
             reader.cancel.eq(self.cancel),
             self.error.eq(reader.error),
             self.reading.eq(reader.busy),
@@ -104,6 +103,8 @@ class Loader(wiring.Component):
 
         task = Signal(DESCRIPTOR)
         pixels = Signal(DESCRIPTOR["h_in"].width + DESCRIPTOR["w_in"].width)
+        first_byte = Signal(config.axi_address_bits)
+        m.d.comb += reader.address.eq(first_byte)
         m.d.comb += reader.beats.eq((pixels * CHANNELS + config.beat_bytes - 1) >> ceil_log2(config.beat_bytes))
         active, finished, idle = Signal(), Signal(), Signal()
         settled = Signal(range(max(2, self._write_latency)))
@@ -115,6 +116,7 @@ class Loader(wiring.Component):
                     m.next = "SIZE"
             with m.State("SIZE"):
                 m.d.sync += pixels.eq(task.h_in * task.w_in)
+                m.d.sync += first_byte.eq(self.address + (task.offset << ceil_log2(config.beat_bytes)))
                 m.next = "READ"
             with m.State("READ"):
                 m.d.comb += reader.start.eq(1)

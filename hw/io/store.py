@@ -4,6 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from hw.axi.signature import AxiWrite
 from hw.axi.writer import LinearWriter
@@ -37,7 +38,7 @@ class Store(wiring.Component):
     unit : In(TaskSignature)
         The task; ``busy`` falls when the bus has acknowledged everything.
     address : In
-        Byte address of the results, a multiple of a beat.
+        Byte address of the results, a multiple of a beat; the task's are ``offset`` beats behind it.
     read : Out(ReadSignature of int16)
         The O buffer.
     axi, cancel, error, writing :
@@ -86,7 +87,7 @@ class Store(wiring.Component):
         reading = Signal()
         px, cg = Signal(PIXEL_BITS), Signal(GROUP_BITS)
         m.d.comb += [
-            writer.address.eq(self.address),
+            writer.address.eq(self.address + (task.offset << ceil_log2(config.beat_bytes))),
             writer.cancel.eq(self.cancel),
             self.error.eq(writer.error),
             self.writing.eq(writer.busy),

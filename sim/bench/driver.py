@@ -71,7 +71,7 @@ class Driver:
 
     def run(
         self, *, program: int, program_count: int, weights: int, weights_beats: int, picture: int, output: int,
-        watchdog: int | None = None,
+        weights_repeated: int = 0, weights_passes: int = 0, watchdog: int | None = None,
     ) -> dict[str, int]:
         """Run a program once and wait for its end.
 
@@ -84,6 +84,8 @@ class Driver:
             Addresses in DRAM.
         program_count, weights_beats
             Descriptors of the program and beats of the weight stream.
+        weights_repeated, weights_passes
+            Beats of the stream's first part, and how often it is read.
         watchdog
             Cycles without progress after which the accelerator gives up; what the register holds if None.
 
@@ -105,6 +107,8 @@ class Driver:
             self.write_address(name, address)
         self.write("PROGRAM_COUNT", program_count)
         self.write("WEIGHTS_BEATS", weights_beats)
+        self.write("WEIGHTS_REPEATED", weights_repeated)
+        self.write("WEIGHTS_PASSES", weights_passes)
         if watchdog is not None:
             self.write("WATCHDOG", watchdog)
         self.set_fields("CTRL", start=1, irq_enable=1)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from hw.axi.looped_reader import LoopedReader
 from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
@@ -37,11 +38,11 @@ class Prediction:
     cycles: int
     weight_beats: int
 
-    def layers(self) -> dict[str, tuple[int, int]]:
-        """First dispatch and last end of each layer; STORE is nobody's."""
+    def layers(self, picture: int = 0) -> dict[str, tuple[int, int]]:
+        """First dispatch and last end of each layer for one picture, or for all of a run at once; STORE is nobody's."""
         spans: dict[str, tuple[int, int]] = {}
         for time in self.tasks:
-            if time.task.opcode is Opcode.STORE:
+            if time.task.opcode is Opcode.STORE or time.task.picture not in (None, picture):
                 continue
             start, end = spans.get(time.task.layer, (time.start, time.end))
             spans[time.task.layer] = (min(start, time.start), max(end, time.end))
@@ -61,9 +62,13 @@ class _Run:
         self.config = program.config
         self.memory = memory
         self.timing = Timing.of(program.config)
-        self.stream = WeightStream(program.config, memory.latency + STREAM_START)
+        self.stream = WeightStream(
+            program.config, memory.latency + STREAM_START, program.repeated, program.batch.pictures, memory.latency + LoopedReader.pause
+        )
         self.idle = dict.fromkeys(Unit, 0)
-        self.progress: list[tuple[int, int]] = []  # completed pixels of the last DW or LOAD task, and when they can be read
+        # Completed pixels of the last DW task, of the last LOAD, and when they can be read.
+        self.progress: list[tuple[int, int]] = []
+        self.loaded: list[tuple[int, int]] = []
         self.dispatched = memory.latency + FETCH - DISPATCH
 
     def go(self) -> Prediction:
@@ -136,7 +141,8 @@ class _Run:
         now -= 1
         for index, px in enumerate(range(task.get("px_start"), end, lp)):
             if task.get("gated"):
-                now = max(now, self._progress_time(min(px + lp, end)) - 1)
+                progress = self.loaded if task.get("behind_load") else self.progress
+                now = max(now, progress[bisect_left(progress, (min(px + lp, end), 0))][1] - 1)
             if index:
                 now += tiles * max(depth, len(engines))
                 continue
@@ -149,9 +155,6 @@ class _Run:
             ring.release(tiles * depth, now + self.timing.ring)
         self._release_params(task, tiles, now)
         return now
-
-    def _progress_time(self, pixels: int) -> int:
-        return self.progress[bisect_left(self.progress, (pixels, 0))][1]
 
     def _plain(self, task: Task, now: int, engine: str) -> int:
         """A task without weights: every beat in turn."""
@@ -233,9 +236,13 @@ class _Run:
         return end, task.beats(self.config)
 
     def _load(self, task: Task, start: int) -> int:
-        ahead = read_ahead([packet for one in self.program.tasks for packet in one.packets], self.config)
-        pixels = load_times(task, self.config, self.memory.latency, start, ahead)
-        self.progress = list(enumerate(pixels, start=1))
+        if task.picture:
+            # Rings are full, and LOAD has the port almost to itself.
+            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, (0, 0))]
+        else:
+            ahead = read_ahead(list(self.program.packets), self.config)
+            pixels = load_times(task, self.config, self.memory.latency, start, ahead)
+        self.loaded = list(enumerate(pixels, start=1))
         return pixels[-1] - start
 
     def _store(self, task: Task) -> int:
@@ -255,6 +262,7 @@ def summary(program: Program) -> dict[str, object]:
     prediction = predict(program)
     return {
         "cycles": prediction.cycles,
+        "pictures": program.batch.pictures,
         "macs": prediction.macs,
         "utilization": round(prediction.macs / (prediction.cycles * program.config.multipliers), 4),
         "layers": {layer: end - start for layer, (start, end) in prediction.layers().items()},

@@ -20,13 +20,19 @@ class Ring:
 
 
 class WeightStream:
-    """One beat a cycle from ``start`` on, packet by packet, waiting where a ring is full."""
+    """One beat a cycle from ``start`` on, packet by packet, waiting where a ring is full.
+
+    The first ``repeated`` packets come ``passes`` times; the stream pauses for ``pause`` cycles behind each pass.
+    """
 
     #: Cycles from the last beat of a row to the engine's seeing it: decoder and ring.
     ARRIVE = 3
 
-    def __init__(self, config: AcceleratorConfig, start: int):
+    def __init__(self, config: AcceleratorConfig, start: int, repeated: int = 0, passes: int = 1, pause: int = 0):
         self.config = config
+        self.pause = pause
+        self._pauses = {repeated * index for index in range(1, passes + 1)} if repeated and passes > 1 else set()
+        self._packets = 0
         self.time = start
         self.beats = 0
         self.rings: dict[int, Ring] = {
@@ -38,6 +44,9 @@ class WeightStream:
 
     def deliver(self, packet: Packet) -> None:
         """Take the packet's beats as early as its ring allows."""
+        if self._packets in self._pauses:
+            self.time += self.pause
+        self._packets += 1
         ring = self.rings[packet.kind]
         slots = self.config.l >> packet.split
         beats = slots * (self.config.param_beats if packet.kind in PARAMS.values() else 1)

@@ -6,7 +6,7 @@ import click
 
 from triovit import files
 from triovit.errors import about
-from triovit.options import artifact_argument, config_option
+from triovit.options import artifact_argument, batch_option, config_option
 from triovit.output import emit, facts, json_option
 from triovit.progress import shown
 
@@ -14,9 +14,10 @@ from triovit.progress import shown
 @click.command("generate")
 @artifact_argument
 @config_option
+@batch_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Directory to write.")
 @json_option
-def command(artifact_path: Path, config_name: str, output: Path, as_json: str | None) -> None:
+def command(artifact_path: Path, config_name: str, batch: int, output: Path, as_json: str | None) -> None:
     """Generate the accelerator of a configuration and the program that runs ARTIFACT on it.
 
     The same input gives the same bytes.
@@ -30,7 +31,7 @@ def command(artifact_path: Path, config_name: str, output: Path, as_json: str | 
     files.check_place(output, MANIFEST, SCHEMA)
     artifact = Artifact.load(artifact_path).mapped()
     with about(artifact_path), shown() as progress:
-        manifest = generate(artifact, config, output, summary, progress)
+        manifest = generate(artifact, config, output, summary, progress, batch=batch)
 
     emit(
         {"directory": output, "configuration": config_name, "manifest": manifest},

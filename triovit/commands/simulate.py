@@ -8,7 +8,7 @@ import click
 from triovit import files, pictures
 from triovit.cli import EXIT_DIFFERS
 from triovit.errors import about
-from triovit.options import artifact_argument, config_option
+from triovit.options import artifact_argument, batch_option, config_option
 from triovit.output import emit, facts, json_option, percent
 from triovit.progress import shown
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     "--image", "images", type=click.Path(path_type=Path), multiple=True, metavar="FILE", help="A picture; may be repeated."
 )
 @click.option(
-    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="Without --image: so many held-out digits."
+    "--count", type=click.IntRange(min=1), help="Without --image: so many held-out digits; by default a batch."
 )
+@batch_option
 @click.option("--layer", metavar="NAME", help="Run the network up to this layer and compare it alone.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Leave all that `triovit report` needs here."
@@ -44,7 +45,8 @@ def command(
     config_name: str,
     hardware: Path | None,
     images: tuple[Path, ...],
-    count: int,
+    count: int | None,
+    batch: int,
     layer: str | None,
     waves: bool,
     output: Path | None,
@@ -64,11 +66,13 @@ def command(
         files.check_place(output)
     artifact = Artifact.load(artifact_path).mapped()
     _, height, width = artifact.input_shape
-    given = pictures.chosen(images, artifact.network["name"], (height, width), count)
+    given = pictures.chosen(images, artifact.network["name"], (height, width), count or batch)
     # Told before the golden model has computed for minutes.
     toolchain.environment()
     with shown() as progress, about(artifact_path):
-        result = simulate(artifact, hardware or configuration(config_name), given, layer=layer, waves=waves, progress=progress)
+        result = simulate(
+            artifact, hardware or configuration(config_name), given, layer=layer, batch=batch, waves=waves, progress=progress
+        )
 
     if output is not None:
         keep(output, report_data(artifact, result, None))
@@ -78,8 +82,9 @@ def command(
             {
                 "compared": result.comparison,
                 "pictures": result.images,
-                "cycles a picture": f"{result.cycles:,} (predicted {result.cycles_predicted:,})",
-                "MACs a picture": f"{result.macs:,}",
+                **({"cycles a run": f"{result.cycles:,}, of {batch} pictures"} if batch > 1 else {}),
+                "cycles a picture": f"{result.cycles / batch:,.0f} (predicted {result.cycles_predicted / batch:,.0f})",
+                "MACs a picture": f"{result.macs // batch:,}",
                 "utilization": percent(result.utilization),
                 **_waited(result.waits),
                 **({"waveform": result.waves} if result.waves else {}),
