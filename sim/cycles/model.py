@@ -8,6 +8,7 @@ from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
+from hw.top import WEIGHT_BURSTS
 from hw.timing import DISPATCH, IDLE, START, Timing
 from sim.cycles.bus import load_times, read_ahead
 from sim.cycles.stream import WeightStream
@@ -238,7 +239,7 @@ class _Run:
     def _load(self, task: Task, start: int) -> int:
         if task.picture:
             # Rings are full, and LOAD has the port almost to itself.
-            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, (0, 0))]
+            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, (0, WEIGHT_BURSTS * self.config.axi_burst))]
         else:
             ahead = read_ahead(list(self.program.packets), self.config)
             pixels = load_times(task, self.config, self.memory.latency, start, ahead)
