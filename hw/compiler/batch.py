@@ -1,4 +1,4 @@
-"""Programs for several pictures: the layers up to pooling once a picture, those behind it once for all (architecture, section 7)."""
+"""Programs for several pictures: the layers up to pooling once a picture, those behind it once (architecture, section 7)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,8 +36,8 @@ def vector_layers(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _uses(task: Task, buffer: Buffer) -> bool:
-    fields = task.fields
-    return fields.get("src") is buffer or fields.get("dst") is buffer or (bool(task.get("dst2_on")) and fields.get("dst2") is buffer)
+    named = ("src", "dst", "dst2") if task.get("dst2_on") else ("src", "dst")
+    return any(task.fields.get(name) is buffer for name in named)
 
 
 def load_slot(body: Sequence[Task]) -> int:

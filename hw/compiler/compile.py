@@ -197,7 +197,7 @@ class _Compiler:
             source = self.narrow[layer.name]
             return [
                 first,
-                lower.group_conv(
+                *lower.group_conv(
                     follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
                 ),
             ]
@@ -212,7 +212,7 @@ class _Compiler:
             case "pw" if layer.attrs["groups"] > 1:
                 source = self.narrow[layer.inputs[0]]
                 destination = self._destination(layer, lower.group_conv_split(layer, config))
-                yield lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
+                yield from lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
             case "pw" | "fc":
                 yield from self._pw(layer).alone()
             case "dw":

@@ -203,8 +203,8 @@ def pw_split(layer: Layer, config: AcceleratorConfig, pixels: int, depth: int, r
 
 def group_conv(
     layer: Layer, tag: int, source: Place, destination: Destination, pixels: int, config: AcceleratorConfig, gated: bool
-) -> Task:
-    """A group convolution: one tile a group, its input words advancing with the tile."""
+) -> list[Task]:
+    """A group convolution: one tile a group, its input words advancing with the tile; as many groups a task as the rings hold."""
     weight, size = layer.arrays["weight"], config.m
     groups = layer.attrs["groups"]
     inputs, outputs = weight.shape[1], weight.shape[0] // groups
@@ -214,35 +214,42 @@ def group_conv(
             f"layer {layer.name}: groups of {inputs} to {outputs} channels cannot be mapped on configuration {config.name}; "
             f"they must be a power of two times {size}"
         )
-    split = exact_log2(config.l // slots)
+    split, depth = exact_log2(config.l // slots), inputs // size
     params = ChannelParams.of_layer(layer, config)
-    packets: list[Packet] = []
-    for tile in range(groups):
-        packets += [
-            param_packet(config, "mat", split, params, [tile * slots]),
-            matrix_packet(config, "mat", split, weight, tile * slots),
-        ]
-    fields = {
-        "tag": tag,
-        **source_fields(source),
-        **destination.fields(),
-        **post_fields(layer, None),
-        "px_start": 0,
-        "px_end": pixels,
-        "lp": split,
-        "tiles": groups,
-        "depth": inputs // size,
-        "src_step": inputs // size,
-        "pixel_outer": 1,
-        "gated": int(gated),
-    }
-    resident = groups <= config.param_rows and groups * (inputs // size) <= config.weight_rows
-    if not resident:
+    most = min(config.param_rows, config.weight_rows // depth)
+    if not most:
         raise UserError(
-            f"layer {layer.name}: {groups} groups exceed the rings of configuration {config.name}; raise param_rows or "
-            f"weight_rows"
+            f"layer {layer.name}: groups of {inputs} channels exceed weight_rows = {config.weight_rows} of configuration "
+            f"{config.name}; use a larger one"
         )
-    return Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), pixels * int(weight.size))
+    tasks = []
+    for first in range(0, groups, most):
+        tiles = range(first, min(first + most, groups))
+        packets: list[Packet] = []
+        for tile in tiles:
+            packets += [
+                param_packet(config, "mat", split, params, [tile * slots]),
+                matrix_packet(config, "mat", split, weight, tile * slots),
+            ]
+        fields = {
+            "tag": tag,
+            **source_fields(source),
+            **destination.fields(),
+            **post_fields(layer, None),
+            "src_cg": first * depth,
+            "dst_cg": first * slots,
+            "px_start": 0,
+            "px_end": pixels,
+            "lp": split,
+            "tiles": len(tiles),
+            "depth": depth,
+            "src_step": depth,
+            "pixel_outer": 1,
+            "gated": int(gated),
+        }
+        macs = pixels * int(weight.size) * len(tiles) // groups
+        tasks.append(Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), macs))
+    return tasks
 
 
 def group_conv_split(layer: Layer, config: AcceleratorConfig) -> int:
