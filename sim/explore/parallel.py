@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS, get_active_backend
-
 from triovit.errors import UserError
+
+try:
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS, get_active_backend
+except ModuleNotFoundError as error:
+    raise UserError("exploring needs the package joblib; install it with: pip install 'triovit[sim]'") from error
 
 A = TypeVar("A")
 R = TypeVar("R")
