@@ -67,7 +67,8 @@ def elsewhere(monkeypatch, tmp_path):
 
 
 def test_options_reach_the_points(triovit):
-    options = "--clock 100 --latency 20 --burst 8 --buffers 200 --second-dsp 100 --param-rows 32".split()
+    sizes = ("--burst", "8", "--buffers", "200", "--second-dsp", "100", "--param-rows", "32")
+    options = ("--clock", "100", "--latency", "20", *sizes)
     plain, other = triovit(*SMALL, "--json").document, triovit(*SMALL, *options, "--json").document
     names = [point["name"] for point in other["points"]]
     assert names[1] == "m4-l4-w512-p32-z64-d64-b8-r200-f0-s4"
