@@ -14,6 +14,8 @@ PIXEL_BITS = DESCRIPTOR["px_end"].width
 GROUP_BITS = DESCRIPTOR["dst_cg"].width
 ROW_BITS = DESCRIPTOR["dst_base"].width
 SPLIT_BITS = DESCRIPTOR["lp"].width
+#: Bits of log2 of the sub-buffers that share a channel group's pixels.
+FOLD_BITS = DESCRIPTOR["dst_fold"].width
 
 
 def words(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.ArrayLayout:
@@ -71,7 +73,8 @@ class ReadSignature(wiring.Signature):
 def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.StructLayout:
     """One write of up to ``l`` words.
 
-    Slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew.
+    Slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew. ``fold``
+    counts only in a buffer of several sub-buffers (docs/architecture.md, section 2).
     """
     return data.StructLayout(
         {
@@ -81,6 +84,7 @@ def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) 
             "split": SPLIT_BITS,
             "base": ROW_BITS,
             "rows": ROW_BITS,
+            "fold": FOLD_BITS,
             "words": words(config, element),
         }
     )
@@ -142,6 +146,7 @@ POST_FIELDS = (
     "dst_base",
     "dst_rows",
     "dst_cg_end",
+    "dst_fold",
     "dst2_on",
     "dst2",
     "dst2_base",

@@ -13,7 +13,7 @@ from hw.compiler.places import BufferMap, Place
 from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import Buffer, Opcode
+from hw.control.descriptor import MAX_FOLD, Buffer, Opcode
 from quant.artifact import Artifact
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -145,7 +145,8 @@ class _Compiler:
         mat = any(user.kind in ("pw", "fc", "layernorm", "attention") and layer.name in user.inputs for user in users)
         places = []
         if wide:
-            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split)
+            fold = self._fold(layer, users, groups, pixels, split)
+            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split, fold=fold)
             places.append(self.wide[layer.name])
         if mat or residual or not wide:
             working = layer.kind in ("dw", "attention", "pool") or any(user.kind == "attention" for user in users)
@@ -153,6 +154,19 @@ class _Compiler:
             self.narrow[layer.name] = self.map.take(layer.name, buffers, groups, pixels, split)
             places.append(self.narrow[layer.name])
         return Destination(*places)
+
+    def _fold(self, layer: Layer, users: list[Layer], groups: int, pixels: int, split: int) -> int:
+        """log2 of the sub-buffers of H for each channel group of a result: more than one where R-MAC's lanes would idle.
+
+        Only depthwise layers of stride 1 read folded channel groups, and only products over pixels alone write them.
+        """
+        readers = [user for user in users if layer.name in user.inputs and user.kind in ("dw", "attention", "pool")]
+        if split != exact_log2(self.config.l) or layer.kind not in ("conv", "pw"):
+            return 0
+        if any(user.kind != "dw" or user.attrs["stride"] != 1 for user in readers):
+            return 0
+        wide, lanes = self.config.wide, self.config.l
+        return next((fold for fold in range(MAX_FOLD, 0, -1) if groups <= wide >> fold and pixels > lanes << fold - 1), 0)
 
     def _residual(self, layer: Layer) -> Place | None:
         if layer.post is None or layer.post.residual is None:
@@ -204,7 +218,7 @@ class _Compiler:
                     follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
                 ),
             ]
-        return [first, *self._pw(follower).behind(first.beats(self.config))]
+        return [first, *self._pw(follower).behind(first)]
 
     def _batches_beside(self, step: int) -> list[HeadBatch] | None:
         """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""

@@ -33,6 +33,7 @@ class Destination:
             "dst_rows": self.first.rows,
             "dst_cg": 0,
             "dst_cg_end": self.first.groups,
+            "dst_fold": self.first.fold,
         }
         if self.second is not None:
             fields |= {"dst2_on": 1, "dst2": self.second.buffer, "dst2_base": self.second.base}
@@ -41,7 +42,14 @@ class Destination:
 
 def source_fields(place: Place) -> dict[str, int | Buffer]:
     """The descriptor's fields of a tensor that is read."""
-    return {"src": place.buffer, "src_base": place.base, "src_rows": place.rows, "src_skew": place.skew, "src_cg": 0}
+    return {
+        "src": place.buffer,
+        "src_base": place.base,
+        "src_rows": place.rows,
+        "src_skew": place.skew,
+        "src_cg": 0,
+        "src_fold": place.fold,
+    }
 
 
 def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer | Act]:
@@ -167,15 +175,18 @@ class PwProduct:
         tiles = self.tiles(joint)
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
-    def behind(self, dw_cycles: int) -> list[Task]:
+    def behind(self, depthwise: Task) -> list[Task]:
         """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
+        dw_cycles = depthwise.beats(self.config)
         rows = self.tiles(False) * self.depth
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
         beats = rows * (self.config.l >> self.split)
         if not self._resident(False) or beats > 2 * dw_cycles:
             return self.alone()
         lp = 1 << self.split
-        alone = min(self.pixels, dw_cycles // rows * lp)
+        # Post-processing takes a result a cycle, and R-MAC's first.
+        left = max(0, dw_cycles - depthwise.results(self.config))
+        alone = min(self.pixels, min(dw_cycles // rows, left // self.tiles(False)) * lp)
         per_pixel = self.matrix_macs()
         tasks = []
         if alone:
@@ -275,7 +286,8 @@ def depthwise(
             f"{config.name}; use a larger one"
         )
     weight = layer.arrays["weight"].reshape(channels, -1)
-    weights = depthwise_packet(config, weight, layer.arrays["pad"])
+    weights = depthwise_packet(config, weight, layer.arrays["pad"], source.fold)
+    segment = config.l << source.fold
     if weights.rows > config.weight_rows:
         raise UserError(
             f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
@@ -299,8 +311,8 @@ def depthwise(
         "h_in": in_size[0],
         "w_in": in_size[1],
         "w_out": width,
-        "step_y": config.l // width,
-        "step_x": config.l % width,
+        "step_y": segment // width,
+        "step_x": segment % width,
     }
     return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
 

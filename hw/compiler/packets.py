@@ -95,12 +95,19 @@ def matrix_packet(config: AcceleratorConfig, engine: str, split: int, matrix: In
     return Packet(WEIGHTS[engine], split, np.ascontiguousarray(payload).view(np.uint8).reshape(depth, slots, -1))
 
 
-def depthwise_packet(config: AcceleratorConfig, weight: Int8Array, pad: npt.NDArray[np.int32]) -> Packet:
+def depthwise_packet(config: AcceleratorConfig, weight: Int8Array, pad: npt.NDArray[np.int32], fold: int = 0) -> Packet:
     """All weights of a DW layer, ``weight`` being ``[C, taps]`` and ``pad`` ``[C]``.
 
-    A row holds ``taps_per_row`` taps of a set of ``wide`` channel groups, and in its last lane their padding.
+    A row holds ``taps_per_row`` taps of a set of ``wide`` channel groups, and in its last lane their padding. Folded channel
+    groups are ``wide >> fold``, and come as often as there are chunks.
     """
     size, wide = config.s, config.wide
+    if fold:
+        share = (wide >> fold) * size
+        filled = np.zeros((share, weight.shape[1] + 1), np.int32)
+        filled[: len(weight)] = np.column_stack([weight, pad])
+        filled = np.tile(filled, (1 << fold, 1))
+        weight, pad = filled[:, :-1].astype(np.int8), filled[:, -1]
     channels, taps = weight.shape
     sets, rows = -(-channels // (wide * size)), -(-taps // config.taps_per_row)
     block = np.zeros((sets * wide * size, rows * config.taps_per_row), np.int8)

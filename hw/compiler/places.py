@@ -11,7 +11,8 @@ from triovit.errors import UserError
 class Place:
     """A tensor in a buffer (docs/architecture.md, section 2).
 
-    ``rows`` are the rows of one channel group, ``skew`` the log2 of the bank skew, ``groups`` and ``pixels`` the tensor's size.
+    ``rows`` are the rows of one channel group, ``skew`` the log2 of the bank skew, ``groups`` and ``pixels`` the tensor's size,
+    ``fold`` the log2 of the sub-buffers over which each channel group is spread.
     """
 
     buffer: Buffer
@@ -21,6 +22,7 @@ class Place:
     groups: int
     pixels: int
     height: int
+    fold: int = 0
 
     @property
     def end(self) -> int:
@@ -47,9 +49,16 @@ class BufferMap:
         }[buffer]
 
     def take(
-        self, tensor: str, buffers: tuple[Buffer, ...], groups: int, pixels: int, split: int, what: str | None = None
+        self,
+        tensor: str,
+        buffers: tuple[Buffer, ...],
+        groups: int,
+        pixels: int,
+        split: int,
+        what: str | None = None,
+        fold: int = 0,
     ) -> Place:
-        """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``.
+        """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``; ``fold`` is for H.
 
         ``what`` is what the message calls it; the output of layer ``tensor`` by default.
 
@@ -62,11 +71,12 @@ class BufferMap:
         found = []
         for buffer in buffers:
             wide = self.config.wide if buffer is Buffer.H else 1
-            height = -(-groups // wide) * rows
+            # Folded channel groups share the rows of one.
+            height = -(-rows // (1 << fold)) if fold else -(-groups // wide) * rows
             base = self._first_fit(buffer, height)
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
-                found.append((used, Place(buffer, base, rows, split, groups, pixels, height)))
+                found.append((used, Place(buffer, base, rows, split, groups, pixels, height, fold)))
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)
             raise UserError(

@@ -79,7 +79,7 @@ class Task:
         """Segments of a DW task (docs/architecture.md, section 3)."""
         pixels, width = self.get("px_end"), self.get("w_out")
         if self.get("stride") == 1:
-            return -(-pixels // config.l)
+            return -(-pixels // (config.l << self.get("src_fold")))
         return pixels // width * -(-width // (config.l // 2))
 
     def results(self, config: AcceleratorConfig) -> int:
@@ -92,7 +92,8 @@ class Task:
             case Opcode.LN:
                 return self.get("depth")
             case Opcode.DW:
-                return self.segments(config) * (self.get("dst_cg_end") - self.get("dst_cg"))
+                groups = config.wide if self.get("src_fold") else self.get("dst_cg_end") - self.get("dst_cg")
+                return self.segments(config) * groups
             case Opcode.KTV:
                 return self.get("heads") * tiles * (tiles + 1)
             case Opcode.POOL:

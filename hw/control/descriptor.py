@@ -94,8 +94,8 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("h_in", 10, "rows of the input map"),
     ("w_in", 10, "columns of the input map"),
     ("w_out", 10, "columns of the output map"),
-    ("step_y", 6, "L div w_out, at stride 1"),
-    ("step_x", 6, "L mod w_out, at stride 1"),
+    ("step_y", 7, "pixels of a segment div w_out, at stride 1"),
+    ("step_x", 7, "pixels of a segment mod w_out, at stride 1"),
     ("pad", 24, "LOAD: value outside the picture, one int8 for each of three channels"),
     ("v_cg", 12, "KTV: first channel group of V (src_cg is K's)"),
     ("act", Act, "second step: 0 none, 1 hardswish, 2 residual, 3 quotient; DIV: 3 gives the codes a fraction"),
@@ -110,9 +110,13 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("wide", 1, "KTV, QZ: K^T V in two parts; QZ has the upper ones in the lower half of the slots, the lower ones in the other"),
     ("behind_load", 1, "gated: follow LOAD's progress instead"),
     ("offset", 24, "LOAD, STORE: beats from the address of pictures or results"),
+    ("src_fold", 2, "DW: log2 of the sub-buffers of H over which each channel group of the source is spread, at most 2"),
+    ("dst_fold", 2, "the same of the result, where it is written to H"),
 )
 
 
+#: Largest ``src_fold`` and ``dst_fold``.
+MAX_FOLD = 2
 #: Fields in two's complement.
 SIGNED = ("res_zero",)
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR, MAGIC, Opcode, Unit
+from hw.control.descriptor import DESCRIPTOR, MAGIC, MAX_FOLD, Opcode, Unit
 from hw.control.errors import ErrorCode
 from hw.control.register_map import INDEX_BITS
 
@@ -155,6 +155,7 @@ class Dispatch(wiring.Component):
 
         top = ceil_log2(config.l)
         yield is_one(RUNS_ON) & ((task.lp > top) | (task.src_skew > top)), ErrorCode.BAD_FIELD
+        yield is_one(RUNS_ON) & ((task.src_fold > MAX_FOLD) | (task.dst_fold > MAX_FOLD)), ErrorCode.BAD_FIELD
         yield is_one(USES_TILES) & (task.tiles == 0), ErrorCode.BAD_FIELD
         yield (raw == Opcode.KTV.value) & (task.heads == 0), ErrorCode.BAD_FIELD
         yield is_one(RUNS_ON) & (task.res_skew > top), ErrorCode.BAD_FIELD

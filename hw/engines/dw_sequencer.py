@@ -1,12 +1,13 @@
 """R-MAC's loop nest for depthwise convolution: segments of pixels, sets of channel groups, taps."""
 
 from amaranth import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR
+from hw.control.descriptor import DESCRIPTOR, MAX_FOLD
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 
@@ -20,24 +21,35 @@ def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
             "lane": range(config.taps_per_row),  # lane of the row that holds the tap
             "first": 1,
             "last": 1,
-            "outside": config.l,  # lanes that read beyond the map
-            "steps": range(config.wide + 1),  # channel groups of the set
+            "outside": data.ArrayLayout(config.l, config.wide),  # lanes that read beyond the map, for each group of lanes
+            "steps": range(config.wide + 1),  # channel groups of the set; results
             "out_px": PIXEL_BITS,  # first output pixel
             "cg": GROUP_BITS,  # first channel group of the result
             "entry": entry_bits(config),
-            "mask": config.l,
+            "mask": data.ArrayLayout(config.l, 1 << MAX_FOLD),  # pixels that exist, chunk by chunk
             "seg_last": 1,
             "progress": PIXEL_BITS,
         }
     )
 
 
+def _chunk(fold: Value, group: int, wide: int, of_pixels: Value, lanes: int) -> Value:
+    """The part of ``of_pixels`` (a bit a pixel of the segment) that belongs to a group of lanes."""
+    found: Value = of_pixels[:lanes]
+    for value in range(1, MAX_FOLD + 1):
+        chunk = group // (wide >> value)
+        found = Mux(fold == value, of_pixels[chunk * lanes : (chunk + 1) * lanes], found)
+    return found
+
+
 class DwSequencer(wiring.Component):
     """Walks a DW task (docs/architecture.md, section 3).
 
-    At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. After
-    ``start`` the lanes'
-    coordinates are filled one lane a cycle, so the first beat comes :meth:`setup_cycles` later.
+    At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. Where
+    channel groups are folded (stride 1, ``fold`` = ``src_fold``) a segment is ``l << fold`` pixels: chunk ``j`` of them belongs
+    to the ``wide >> fold`` groups of lanes from ``j * (wide >> fold)`` on, and all ``wide`` are results, of which those beyond
+    the channel groups are not written. After ``start`` the lanes' coordinates are filled one pixel a cycle, so the first beat
+    comes :meth:`setup_cycles` later.
 
     Members
     -------
@@ -68,9 +80,9 @@ class DwSequencer(wiring.Component):
         )
 
     @staticmethod
-    def setup_cycles(config: AcceleratorConfig) -> int:
+    def setup_cycles(config: AcceleratorConfig, fold: int = 0) -> int:
         """Cycles by which the first beat comes later than another sequencer's."""
-        return config.l
+        return config.l << fold
 
     def elaborate(self, platform: object) -> Module:
         """Loop counters, lanes and the beat."""
@@ -79,12 +91,13 @@ class DwSequencer(wiring.Component):
         lanes, wide = config.l, config.wide
         bits = exact_log2(lanes)
         coordinate = DESCRIPTOR["w_in"].width
-        two = task.stride == 2
+        two, fold = task.stride == 2, task.src_fold
+        every = lanes << MAX_FOLD
 
-        # Output coordinates of every lane, and where the segment starts.
-        lane_y = [Signal(coordinate, name=f"y_{i}") for i in range(lanes)]
-        lane_x = [Signal(coordinate, name=f"x_{i}") for i in range(lanes)]
-        setup, filling, fill_y, fill_x = Signal(), Signal(range(lanes)), Signal(coordinate), Signal(coordinate)
+        # Output coordinates of every pixel of a segment, and where it starts.
+        lane_y = [Signal(coordinate, name=f"y_{i}") for i in range(every)]
+        lane_x = [Signal(coordinate, name=f"x_{i}") for i in range(every)]
+        setup, filling, fill_y, fill_x = Signal(), Signal(range(every)), Signal(coordinate), Signal(coordinate)
         running = Signal()
         out_px = Signal(PIXEL_BITS)
         origin = Signal(signed(PIXEL_BITS + 2))  # input pixel under lane 0's centre tap
@@ -107,8 +120,9 @@ class DwSequencer(wiring.Component):
         m.d.comb += left_in_row.eq(task.w_out - lane_x[0])
         row_end = Signal()
         m.d.comb += row_end.eq(left_in_row <= lanes // 2)
-        pixels = Signal(bits + 1)
-        m.d.comb += pixels.eq(Mux(two, Mux(row_end, left_in_row, lanes // 2), lanes))
+        whole, pixels = Signal(bits + MAX_FOLD + 1), Signal(bits + MAX_FOLD + 1)
+        m.d.comb += whole.eq(Const(lanes) << fold)
+        m.d.comb += pixels.eq(Mux(two, Mux(row_end, left_in_row, lanes // 2), whole))
         last_segment = Signal()
         m.d.comb += last_segment.eq(left <= pixels)
 
@@ -116,7 +130,7 @@ class DwSequencer(wiring.Component):
         steps = Signal(range(wide + 1))
         m.d.comb += [
             groups_left.eq(task.dst_cg_end - task.dst_cg - set_cg),
-            steps.eq(Mux(groups_left < wide, groups_left, wide)),
+            steps.eq(Mux((groups_left < wide) & (fold == 0), groups_left, wide)),
         ]
         has_weights, has_room, go = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -129,14 +143,14 @@ class DwSequencer(wiring.Component):
             self.stall_results.eq(running & has_weights & ~has_room),
         ]
 
-        outside, mask = Signal(lanes), Signal(lanes)
-        for i in range(lanes):
+        outside, mask = Signal(every), Signal(every)
+        for i in range(every):
             in_y, in_x = Signal(signed(coordinate + 3), name=f"in_y_{i}"), Signal(signed(coordinate + 3), name=f"in_x_{i}")
             m.d.comb += [
                 in_y.eq(Mux(two, lane_y[i] << 1, lane_y[i]) + ky - radius),
                 in_x.eq(Mux(two, lane_x[i] << 1, lane_x[i]) + kx - radius),
                 outside[i].eq((in_y < 0) | (in_y >= task.h_in) | (in_x < 0) | (in_x >= task.w_in)),
-                mask[i].eq((Const(i, bits + 1) < pixels) & (Const(i, bits + 1) < left)),
+                mask[i].eq((Const(i, len(pixels)) < pixels) & (Const(i, len(pixels)) < left)),
             ]
         progress = Signal(PIXEL_BITS)
         m.d.comb += progress.eq(Mux(last_segment, task.px_end, out_px + pixels))
@@ -148,19 +162,19 @@ class DwSequencer(wiring.Component):
             self.beat.lane.eq(tap_lane),
             self.beat.first.eq((ky == 0) & (kx == 0)),
             self.beat.last.eq(last_tap),
-            self.beat.outside.eq(outside),
+            *(self.beat.outside[group].eq(_chunk(fold, group, wide, outside, lanes)) for group in range(wide)),
             self.beat.steps.eq(steps),
             self.beat.out_px.eq(out_px),
             self.beat.cg.eq(task.dst_cg + set_cg),
             self.beat.entry.eq(set_cg),
-            self.beat.mask.eq(mask),
+            self.beat.mask.as_value().eq(mask),
             self.beat.seg_last.eq(last_set),
             self.beat.progress.eq(progress),
             self.free.eq(Mux(go & last_tap & last_set & last_segment, row + 1, 0)),
         ]
 
         next_origin = Signal(signed(PIXEL_BITS + 2))
-        m.d.comb += next_origin.eq(Mux(two, Mux(row_end, line + (task.w_in << 1), origin + lanes), origin + lanes))
+        m.d.comb += next_origin.eq(Mux(two & row_end, line + (task.w_in << 1), origin + Mux(two, lanes, whole)))
         corner = Signal(signed(PIXEL_BITS + 2))  # distance from the centre tap to the first one
         m.d.comb += corner.eq(Mux(radius == 1, task.w_in + 1, (task.w_in << 1) + 2))
         with m.If(go):
@@ -188,12 +202,12 @@ class DwSequencer(wiring.Component):
                         m.d.sync += running.eq(0)
         with m.If(setup):
             with m.Switch(filling):
-                for i in range(lanes):
+                for i in range(every):
                     with m.Case(i):
                         m.d.sync += [lane_y[i].eq(fill_y), lane_x[i].eq(fill_x)]
             wraps = (fill_x == task.w_out - 1) & ~two
             m.d.sync += [filling.eq(filling + 1), fill_x.eq(Mux(wraps, 0, fill_x + 1)), fill_y.eq(fill_y + wraps)]
-            with m.If(filling == lanes - 1):
+            with m.If(filling == whole - 1):
                 m.d.sync += [setup.eq(0), running.eq(1)]
         with m.If(self.start):
             m.d.sync += [
@@ -216,7 +230,7 @@ class DwSequencer(wiring.Component):
 
     def _advance_lanes(self, m: Module, lane_y: list[Signal], lane_x: list[Signal], two: object, row_end: Signal) -> None:
         task, lanes = self.task, self.config.l
-        for i in range(lanes):
+        for i in range(len(lane_x)):
             moved = Signal(range(1 << (len(lane_x[i]) + 1)), name=f"moved_{i}")
             wraps = Signal(name=f"wraps_{i}")
             m.d.comb += [moved.eq(lane_x[i] + task.step_x), wraps.eq(moved >= task.w_out)]

@@ -131,6 +131,7 @@ class RMacEngine(wiring.Component):
             read.base.eq(task.src_base),
             read.rows.eq(task.src_rows),
             read.skew.eq(task.src_skew),
+            read.fold.eq(task.src_fold),
             read.px.eq(Mux(is_dw, dw.beat.px, head.beat.px)),
             read.cg.eq(Mux(is_dw, dw.beat.src_cg, head.beat.k_cg)),
             read.cg2.eq(head.beat.v_cg),
@@ -209,7 +210,8 @@ class RMacEngine(wiring.Component):
                     with m.If(is_pw):
                         m.d.comb += macs.private[lane][s].eq(self.weights.row[block][lane][s])
                     with m.Elif(is_dw):
-                        m.d.comb += macs.private[lane][s].eq(Mux(dw_here.outside[pixel], pad[s], Mux(two, spread, straight)))
+                        inside = Mux(two, spread, straight)
+                        m.d.comb += macs.private[lane][s].eq(Mux(dw_here.outside[group][pixel], pad[s], inside))
                     with m.Else():
                         m.d.comb += macs.private[lane][s].eq(v_words[half * size + s][lane])
             blocks.append(macs)
@@ -237,14 +239,32 @@ class RMacEngine(wiring.Component):
         loaded_here = delayed(m, dw_here, blocks[0].own_latency, "loaded_beat")
         held = Signal(data.ArrayLayout(words(config, signed(OWN_BITS)), config.wide))
         steps, held_here = Signal.like(dw_here.steps), Signal.like(dw_here)
+        # A folded channel group's next chunk comes after all groups of this one.
+        place, next_place, next_chunk = Signal(range(config.wide)), Signal(range(config.wide)), Signal()
+        m.d.comb += [
+            next_place.eq(place + 1),
+            next_chunk.eq(next_place & ((config.wide >> self.running.src_fold) - 1) == 0),
+        ]
         with m.If(loaded):
-            m.d.sync += [steps.eq(loaded_here.steps), held_here.eq(loaded_here)]
+            m.d.sync += [steps.eq(loaded_here.steps), held_here.eq(loaded_here), place.eq(0)]
             for block, macs in enumerate(blocks):
                 for lane in range(config.t):
                     index = block * config.t + lane
                     m.d.sync += held[index // config.l][index % config.l].eq(macs.own_acc[lane])
         with m.Elif(steps != 0):
-            m.d.sync += [steps.eq(steps - 1), held_here.cg.eq(held_here.cg + 1), held_here.entry.eq(held_here.entry + 1)]
+            m.d.sync += [
+                steps.eq(steps - 1),
+                place.eq(next_place),
+                held_here.cg.eq(held_here.cg + 1),
+                held_here.entry.eq(held_here.entry + 1),
+            ]
+            with m.If(next_chunk):
+                m.d.sync += [
+                    held_here.cg.eq(self.running.dst_cg),
+                    held_here.entry.eq(0),
+                    held_here.out_px.eq(held_here.out_px + config.l),
+                    held_here.mask.eq(held_here.mask.as_value() >> config.l),
+                ]
             for c in range(config.wide - 1):
                 m.d.sync += held[c].eq(held[c + 1])
 
@@ -282,7 +302,7 @@ class RMacEngine(wiring.Component):
         with m.Elif(steps != 0):
             m.d.comb += [
                 queue.push.eq(1),
-                payload.mask.eq(held_here.mask),
+                payload.mask.eq(held_here.mask[0]),
                 payload.px.eq(held_here.out_px),
                 payload.cg.eq(held_here.cg),
                 payload.entry.eq(held_here.entry),

@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
+from hw.control.descriptor import MAX_FOLD
 from hw.cost import DSP_PRODUCT_BITS, Resources, ram
 from hw.delay import delayed
-from hw.interfaces import GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
+from hw.interfaces import FOLD_BITS, GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
 from hw.memory.rotate import Rotator
 from quant.contract import ACT_BITS
 
@@ -28,6 +29,10 @@ class WideReadSignature(wiring.Signature):
         As in :class:`hw.interfaces.ReadSignature`; ``spread`` only where ``wide`` is 1.
     cg, cg2 : Out(GROUP_BITS)
         Two channel groups; only their part above ``wide`` counts.
+    fold : Out(FOLD_BITS)
+        log2 of the sub-buffers over which each channel group is spread, chunk by chunk of ``l`` pixels. Sub-buffer
+        ``j * (wide >> fold) + g`` then answers for channel group ``g`` and the pixels from ``px + j * l`` on. ``skew`` must be
+        ``l``, and there are no more than ``wide >> fold`` channel groups.
     pick2 : Out(wide)
         Sub-buffers that answer for ``cg2``; the others answer for ``cg``.
     data : In(ArrayLayout(words, wide))
@@ -45,6 +50,7 @@ class WideReadSignature(wiring.Signature):
             "rows": Out(ROW_BITS),
             "skew": Out(SPLIT_BITS),
             "spread": Out(SPLIT_BITS),
+            "fold": Out(FOLD_BITS),
             "data": In(data.ArrayLayout(words(config, element), wide)),
         })
 
@@ -130,6 +136,14 @@ class ActBuffer(wiring.Component):
         slots = Signal(data.ArrayLayout(slot, lanes))
         amount = Signal(max(1, bits))
         low = payload1.px[:bits] if bits else Const(0, 1)
+        # Chunks of l pixels: a folded channel group has them in turn in its sub-buffers.
+        chunk_low, full = Signal(MAX_FOLD), Signal()
+        chunk_high = Signal(PIXEL_BITS)
+        m.d.sync += chunk_high.eq(write.payload.px >> bits >> (write.payload.fold if self.wide > 1 else 0))
+        m.d.comb += [
+            chunk_low.eq((payload1.px >> bits) & fold_mask(payload1.fold)),
+            full.eq(chunk_low == fold_mask(payload1.fold)),
+        ]
         m.d.sync += amount.eq(-(payload1.px + (payload1.cg << payload1.split)))
         for i in range(lanes):
             pixel, channel = Signal(max(1, bits), name=f"pixel_{i}"), Signal(max(1, bits), name=f"channel_{i}")
@@ -141,8 +155,8 @@ class ActBuffer(wiring.Component):
             m.d.comb += group.eq(payload1.cg[:wide_bits] + channel)
             m.d.sync += [
                 slots[i].mask.eq(valid1 & payload1.mask[i]),
-                slots[i].row.eq(first_row + multiples[group >> wide_bits] + (payload1.px >> bits) + ((low + pixel) >> bits)),
-                slots[i].sub.eq(group[:wide_bits] if wide_bits else 0),
+                slots[i].row.eq(first_row + multiples[group >> wide_bits] + chunk_high + (((low + pixel) >> bits) & full)),
+                slots[i].sub.eq(self._sub_buffer(m, payload1.fold, group, chunk_low + ((low + pixel) >> bits), f"write_{i}")),
                 slots[i].word.eq(payload1.words[i]),
             ]
         # Steps 3 and 4: slot i to bank (i + first) mod l.
@@ -158,6 +172,19 @@ class ActBuffer(wiring.Component):
                     port.data.eq(here.word),
                 ]
 
+    def _sub_buffer(self, m: Module, fold: Value, group: Value, chunk: Value, name: str) -> Value:
+        """The sub-buffer of a channel group's chunk."""
+        if self.wide == 1:
+            return Const(0)
+        bits = exact_log2(self.wide)
+        found = Signal(bits, name=f"sub_{name}")
+        m.d.comb += found.eq(group[:bits])
+        with m.Switch(fold):
+            for value in range(1, MAX_FOLD + 1):
+                with m.Case(value):
+                    m.d.comb += found.eq(Cat(group[: bits - value], chunk[:value]))
+        return found
+
     def _elaborate_read(self, m: Module, address: ShapeLike, banks: list[list[memory.Memory]]) -> None:
         lanes, bits, wide_bits = self.config.l, exact_log2(self.config.l), exact_log2(self.wide)
         read = self.read
@@ -166,7 +193,8 @@ class ActBuffer(wiring.Component):
         rows_of = []
         for name, group in (("one", read.cg), ("two", read.cg2)):
             row = Signal(signed(ROW_BITS + GROUP_BITS + 1), name=f"row_{name}")
-            m.d.sync += row.eq(read.base + (group >> wide_bits) * read.rows + (read.px >> bits))
+            chunk = read.px >> bits >> (read.fold if self.wide > 1 else 0)
+            m.d.sync += row.eq(read.base + (group >> wide_bits) * read.rows + chunk)
             rows_of.append(row)
             if self.wide == 1:
                 break
@@ -181,8 +209,27 @@ class ActBuffer(wiring.Component):
         for n in range(len(rows_of)):
             # Only the part of the group above the sub-buffer index is common; the index itself is added below.
             m.d.sync += skewed[n].eq(read.px + (((groups[n] >> wide_bits) << wide_bits) << read.skew))
+        # What a folded channel group's chunks ask of the banks: the next row where the chunk is below the first one, and the
+        # group whose pixels a bank holds, in quarters of the sub-buffers. Both depend on whether the bank has wrapped around.
+        fold, chunk_low = Signal(FOLD_BITS), Signal(MAX_FOLD)
+        m.d.sync += [fold.eq(read.fold), chunk_low.eq((read.px >> bits) & fold_mask(read.fold))]
+        turns = [Signal(MAX_FOLD, name=f"turn_{wrapped}") for wrapped in range(2)]
+        for wrapped, turn in enumerate(turns):
+            first = (chunk_low + wrapped) & fold_mask(fold)
+            m.d.comb += turn.eq(Mux(fold == 1, first << 1, Mux(fold == MAX_FOLD, first, 0)))
+        rotators, found, bank_turns = [], [], []
         for c, row in enumerate(banks):
             # Step 2: every bank's row.
+            further = [Signal(name=f"further_{c}_{wrapped}") for wrapped in range(2)]
+            place = Signal(MAX_FOLD, name=f"place_{c}")
+            with m.Switch(fold):
+                for value in range(1, MAX_FOLD + 1):
+                    with m.Case(value):
+                        m.d.comb += place.eq(c >> (wide_bits - value) if wide_bits >= value else 0)
+            m.d.comb += [
+                further[0].eq(place < chunk_low),
+                further[1].eq((chunk_low == fold_mask(fold)) | (place <= chunk_low)),
+            ]
             amount = Signal(max(1, bits), name=f"amount_{c}")
             chosen_row, chosen_skew = rows_of[0], skewed[0]
             if self.wide > 1:
@@ -204,15 +251,38 @@ class ActBuffer(wiring.Component):
                             with m.Case(spread):
                                 m.d.comb += [pixel.eq(distance & ((lanes >> spread) - 1)), channel.eq(distance >> (bits -
                                 spread))]
-                m.d.sync += bank_row.eq(chosen_row + multiples[channel] + ((low1 + pixel) >> bits))
+                wrapped = Signal(name=f"wrapped_{c}_{b}")
+                m.d.comb += wrapped.eq((low1 + pixel) >> bits)
+                m.d.sync += bank_row.eq(chosen_row + multiples[channel] + Mux(wrapped, further[1], further[0]))
+                if c == 0 and self.wide > 1:
+                    # The same in all sub-buffers that share a channel group: their skew is l.
+                    bank_turn = Signal(MAX_FOLD, name=f"bank_turn_{b}")
+                    m.d.sync += bank_turn.eq(Mux(wrapped, turns[1], turns[0]))
+                    bank_turns.append(delayed(m, bank_turn, 2, f"bank_turn_{b}"))
                 # Step 3: the memory; step 4: its output register.
                 word = Signal(port.data.shape(), name=f"word_{c}_{b}")
                 m.d.comb += [port.addr.eq(bank_row), port.en.eq(1)]
                 m.d.sync += word.eq(port.data)
-                m.d.comb += rotator.i[b].eq(word)
+                found.append(word)
             # Steps 5 and 6: pixel px to lane 0.
             m.d.comb += rotator.amount.eq(delayed(m, amount, 2, f"amount_{c}"))
             m.d.comb += read.data[c].eq(Cat(rotator.o[i] for i in range(lanes)))
+            rotators.append(rotator)
+        for c, rotator in enumerate(rotators):
+            for b in range(lanes):
+                if self.wide == 1:
+                    m.d.comb += rotator.i[b].eq(found[b])
+                    continue
+                with m.Switch(bank_turns[b]):
+                    for quarters in range(1 << MAX_FOLD):
+                        with m.Case(quarters):
+                            other = (c + quarters * self.wide // (1 << MAX_FOLD)) % self.wide
+                            m.d.comb += rotator.i[b].eq(found[other * lanes + b])
+
+
+def fold_mask(fold: Value) -> Value:
+    """``2^fold - 1``."""
+    return Mux(fold == MAX_FOLD, (1 << MAX_FOLD) - 1, Mux(fold == 1, 1, 0))
 
 
 def _multiples(m: Module, rows: Value, most: int, name: str) -> Array:

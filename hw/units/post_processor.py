@@ -402,6 +402,7 @@ class PostProcessor(wiring.Component):
             payload.split.eq(task.lp),
             payload.base.eq(task.dst_base),
             payload.rows.eq(task.dst_rows),
+            payload.fold.eq(task.dst_fold),
             self.write_dst.eq(task.dst),
             self.write2.valid.eq(ordinary & task.dst2_on),
             self.write2.base.eq(task.dst2_base),

@@ -105,7 +105,7 @@ class _Run:
             case Opcode.LN:
                 return self._layer_norm(task, start + START)
             case Opcode.DW:
-                return self._depthwise(task, start + START + self.timing.dw_setup)
+                return self._depthwise(task, start + START + (self.timing.dw_setup << task.get("src_fold")))
             case _:
                 return self._head(task, start + START)
         # Of two results that arrive at once, R-MAC's is taken first and MAT's a cycle later.
@@ -202,7 +202,7 @@ class _Run:
         rows = -(-taps // config.taps_per_row)
         now -= 1
         self.progress = []
-        last_steps = groups - (sets - 1) * config.wide
+        last_steps = config.wide if task.get("src_fold") else groups - (sets - 1) * config.wide
         for segment, pixels in enumerate(self._segments(task)):
             if segment:
                 now += taps * sets
@@ -219,7 +219,7 @@ class _Run:
 
     def _segments(self, task: Task) -> list[int]:
         """Completed pixels after each segment."""
-        pixels, width, lanes = task.get("px_end"), task.get("w_out"), self.config.l
+        pixels, width, lanes = task.get("px_end"), task.get("w_out"), self.config.l << task.get("src_fold")
         if task.get("stride") == 1:
             return [min(done, pixels) for done in range(lanes, pixels + lanes, lanes)]
         half = lanes // 2

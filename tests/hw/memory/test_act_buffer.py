@@ -116,3 +116,51 @@ def test_what_one_write_wrote_one_read_reads(split):
     sim.add_clock(1e-8)
     sim.add_testbench(bench)
     sim.run()
+
+
+@pytest.mark.parametrize(("m_l", "wide", "fold"), [((4, 4), 4, 1), ((4, 4), 4, 2), ((4, 8), 8, 1), ((4, 8), 8, 2)])
+def test_folded_groups_are_written_over_all_sub_buffers_and_read_several_chunks_at_once(m_l, wide, fold):
+    size, lanes = m_l
+    config = TOY.with_(name="test", l=lanes, m=size, n=size, t=size, s=size)
+    dut = ActBuffer(config, rows=64, wide=wide)
+    rng = random.Random(fold)
+    chunks, share, base = 1 << fold, wide >> fold, 3
+    groups = rng.randint(1, share)
+    pixels = 9 * lanes + 3
+    every = lanes.bit_length() - 1
+
+    async def bench(ctx):
+        for cg in range(groups):
+            for px in range(0, pixels, lanes):
+                words = [_word(config, px + i, cg, wide) for i in range(lanes)]
+                mask = sum((px + i < pixels) << i for i in range(lanes))
+                ctx.set(dut.write.valid, 1)
+                ctx.set(dut.write.payload, {
+                    "mask": mask, "px": px, "cg": cg, "split": every, "base": base, "rows": 10, "fold": fold, "words": words,
+                })
+                await ctx.tick()
+        ctx.set(dut.write.valid, 0)
+        await ctx.tick().repeat(dut.write_latency - 1)
+        requests = [*range(-lanes - 1, 2 * lanes), *(rng.randrange(-lanes * chunks, pixels) for _ in range(40))]
+        checked = 0
+        for n in range(len(requests) + dut.read_latency):
+            if n < len(requests):
+                fields = {"valid": 1, "px": requests[n], "base": base, "rows": 10, "skew": every, "fold": fold}
+                for name, value in fields.items():
+                    ctx.set(getattr(dut.read, name), value)
+            if n >= dut.read_latency:
+                for chunk in range(chunks):
+                    for group in range(groups):
+                        for lane in range(lanes):
+                            px = requests[n - dut.read_latency] + chunk * lanes + lane
+                            if 0 <= px < pixels:
+                                got = [ctx.get(dut.read.data[chunk * share + group][lane][c]) for c in range(config.m)]
+                                assert got == _word(config, px, group, wide), (px, chunk, group, lane)
+                                checked += 1
+            await ctx.tick()
+        assert checked > 20 * lanes * chunks
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
