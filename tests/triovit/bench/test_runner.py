@@ -13,9 +13,10 @@ from PIL import Image
 from quant.artifact import Artifact
 from quant.data import digits
 from triovit.bench import plan, runner, store
-from triovit.bench.__main__ import main, measure
+from triovit.bench.__main__ import main
+from triovit.bench.command import Case, measure
 from triovit.bench.runner import Runner
-from triovit.bench.summary import SECTIONS, Case, cases, summarise
+from triovit.bench.summary import SECTIONS, cases, summarise
 from triovit.errors import UserError
 
 ROOT = Path(__file__).parents[3]
