@@ -103,12 +103,12 @@ def _of_one(part: str, name: str, before: dict[str, float] | None, now: dict[str
         if figure not in before:
             lines.append(f"{name}, {part} {figure}: is not in the baseline; {_remedy(worse=False)}")
             continue
-        change = now[figure] / before[figure] - 1 if before[figure] else float(now[figure] > 0)
-        if abs(change) > TOLERANCE[unit]:
-            more = f"{abs(change):.1%} {'more' if change > 0 else 'fewer'} than the baseline's {_number(before[figure])}"
+        change = now[figure] - before[figure]
+        if abs(change) > TOLERANCE[unit] * before[figure]:
+            share = f"{abs(change) / before[figure]:.1%} " if before[figure] else ""
             lines.append(
-                f"{name}, {part} {figure}: {_number(now[figure])} {unit if unit == 'cycles' else ''}".rstrip()
-                + f", {more}; {_remedy(worse=change > 0)}"
+                f"{name}, {part} {figure}: {_number(now[figure])}{' cycles' if unit == 'cycles' else ''}, {share}"
+                f"{'more' if change > 0 else 'fewer'} than the baseline's {_number(before[figure])}; {_remedy(worse=change > 0)}"
             )
     return lines
 
