@@ -119,7 +119,7 @@ def _attention(
 
 
 def stored(memory: bytes, program: Program, artifact: Artifact, picture: int = 0) -> NDArray[np.int64]:
-    """A picture's output as STORE left it in memory (:class:`hw.io.store.Store` has the layout); ``memory`` begins with the run's."""
+    """A picture's output as STORE left it in memory (:class:`hw.io.store.Store` has the layout), which begins with the run's."""
     if program.output not in program.batch.vectors:
         memory = memory[picture * pages(program.output_bytes) :]
         pixels = slice(0, program.places[program.output].pixels)

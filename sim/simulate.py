@@ -103,7 +103,7 @@ def simulate(
     progress: Progress = silent,
     directory: Path | None = None,
 ) -> SimulationReport:
-    """Run pictures one after the other, or several in each run, and compare every tensor that the hardware writes with the golden model.
+    """Run pictures one after the other, or a batch in each run, and compare every tensor written with the golden model.
 
     The network's output is compared twice: as it is written into its buffer, and as the host finds it in memory in the end.
 

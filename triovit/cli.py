@@ -21,6 +21,7 @@ COMMANDS = {
     "errors": "Show what quantization costs, tensor by tensor and quantizer by quantizer.",
     "export": "Write the integer network as ONNX and compare it with the integers.",
     "generate": "Write the Verilog, its manifest and the program.",
+    "explore": "Try many configurations on a board: speed, resources and bounds of each.",
     "simulate": "Run the Verilog and compare every layer with ==.",
     "report": "Write one HTML page about a run.",
     "doctor": "Check every tool: found, needed, how to get it.",

@@ -32,6 +32,24 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(match[2]), int(match[1])
 
 
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """``8,16,32``: whole numbers, each once, in their order."""
+
+    name = "numbers"
+
+    def __init__(self, smallest: int):
+        self.smallest = smallest
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers."""
+        if re.fullmatch(r"\d{1,9}(,\d{1,9})*", str(value)) is None:
+            self.fail(f"{value} is no list of numbers; give some like 8,16,32", param, ctx)
+        numbers = tuple(dict.fromkeys(int(word) for word in str(value).split(",")))
+        if min(numbers) < self.smallest:
+            self.fail(f"{min(numbers)} is too small; give {self.smallest} or more", param, ctx)
+        return numbers
+
+
 res_option = click.option(
     "--res", "resolution", type=Resolution(), metavar="N|HxW", help="Size of the picture; by default the network's own."
 )

@@ -82,7 +82,9 @@ class LoopedReader(wiring.Component):
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += [
-                    reader.address.eq(self.address), reader.beats.eq(Mux(loops, self.repeated, self.beats)), reader.start.eq(self.start),
+                    reader.address.eq(self.address),
+                    reader.beats.eq(Mux(loops, self.repeated, self.beats)),
+                    reader.start.eq(self.start),
                 ]
                 with m.If(self.start & ~reader.busy & ~self.cancel & loops):
                     m.d.sync += [

@@ -1,4 +1,4 @@
-"""Programs for several pictures: the layers up to pooling once a picture, those behind it once for all (architecture, section 7)."""
+"""Programs for several pictures: the layers up to pooling once a picture, those behind it once (architecture, section 7)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,17 +36,18 @@ def vector_layers(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _uses(task: Task, buffer: Buffer) -> bool:
-    fields = task.fields
-    return fields.get("src") is buffer or fields.get("dst") is buffer or (bool(task.get("dst2_on")) and fields.get("dst2") is buffer)
+    named = ("src", "dst", "dst2") if task.get("dst2_on") else ("src", "dst")
+    return any(task.fields.get(name) is buffer for name in named)
 
 
-def load_slot(body: Sequence[Task]) -> int | None:
-    """Index of the task behind which the next picture can be loaded, beside what follows; None if only at the end.
+def load_slot(body: Sequence[Task]) -> int:
+    """Index of the task behind which the next picture can be loaded, beside what follows.
 
-    It begins the step after the last one with D in use, in which LOAD unfolds. Pooled vectors have rows of their own.
+    It begins the step after the last one with D in use, in which LOAD unfolds; at the latest that is the last task, POOL or
+    STORE. Pooled vectors have rows of their own.
     """
     last = max(i for i, task in enumerate(body) if task.opcode is not Opcode.POOL and _uses(task, Buffer.D))
-    return next((i for i in range(last + 1, len(body)) if body[i].wait & (Unit.MAT | Unit.RMAC) == Unit.MAT | Unit.RMAC), None)
+    return next(i for i in range(last + 1, len(body)) if body[i].wait & (Unit.MAT | Unit.RMAC) == Unit.MAT | Unit.RMAC)
 
 
 def unrolled(body: Sequence[Task], head: Sequence[Task], batch: Batch) -> tuple[Task, ...]:
@@ -55,27 +56,22 @@ def unrolled(body: Sequence[Task], head: Sequence[Task], batch: Batch) -> tuple[
     From the second picture on LOAD runs beside the last layers of the picture before, where they leave D to it; tasks that
     would otherwise wait for all units do not wait for this LOAD.
     """
-    slot = load_slot(body) if batch.pictures > 1 else None
+    slot = load_slot(body)
+    load = next(task for task in body if task.opcode is Opcode.LOAD)
     tasks: list[Task] = []
     for picture in range(batch.pictures):
         final = picture == batch.pictures - 1
         for index, task in enumerate(body):
-            if task.opcode is Opcode.LOAD:
-                if picture and slot is not None:
-                    continue
-                fields = {**task.fields, "offset": picture * batch.picture_beats}
-                tasks.append(replace(task, fields=fields, picture=picture))
+            if picture and task is load:
                 continue
             own = {}
             if task.opcode is Opcode.POOL:
                 own = {"px_start": picture}
             elif task.opcode is Opcode.STORE:
                 own = {"offset": picture * batch.output_beats}
-            beside = slot is not None and index > slot and not final
-            wait = task.wait & ~Unit.LOAD if beside else task.wait
+            wait = task.wait & ~Unit.LOAD if index > slot and not final else task.wait
             tasks.append(replace(task, fields={**task.fields, **own}, wait=wait, picture=picture))
             if index == slot and not final:
-                load = next(one for one in body if one.opcode is Opcode.LOAD)
                 fields = {**load.fields, "offset": (picture + 1) * batch.picture_beats}
                 tasks.append(replace(load, fields=fields, wait=NONE, picture=picture + 1))
     return (*tasks, *head)

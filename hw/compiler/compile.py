@@ -6,6 +6,7 @@ from dataclasses import replace
 from amaranth.utils import exact_log2
 
 from hw.compiler import lower
+from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
 from hw.compiler.batch import check, unrolled, vector_layers
 from hw.compiler.lower import Destination, PwProduct
 from hw.compiler.places import BufferMap, Place
@@ -76,18 +77,20 @@ class _Compiler:
             layer = layers[step]
             follower = layers[step + 1] if step + 1 < len(layers) else None
             tasks = head if layer.name in self.vectors[1:] else body
+            done = 1
             if (
                 layer.kind == "dw"
                 and follower is not None
                 and follower.kind == "pw"
                 and [u.name for u in self.users[layer.name]] == [follower.name]
             ):
-                tasks += self._dw_then_pw(layer, follower)
-                done = (layer, follower)
+                pair = self._dw_then_pw(layer, follower)
+                batches = self._batches_beside(step)
+                tasks += pair if batches is None else beside_aggregation(batches, pair[0], pair[1:])
+                done = 2 if batches is None else 3
             else:
                 tasks += list(self._single(layer))
-                done = (layer,)
-            step += len(done)
+            step += done
             self._release(step)
         (head if self.vectors else body).append(self._store())
         return self._program(body, head)
@@ -197,11 +200,34 @@ class _Compiler:
             source = self.narrow[layer.name]
             return [
                 first,
-                lower.group_conv(
+                *lower.group_conv(
                     follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
                 ),
             ]
         return [first, *self._pw(follower).behind(first.beats(self.config))]
+
+    def _batches_beside(self, step: int) -> list[HeadBatch] | None:
+        """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""
+        names = self.artifact.layers[step : step + 3]
+        if len(names) < 3 or names[2].kind != "attention" or names[2].inputs != (names[0].inputs[0], names[1].name):
+            return None
+        attention = names[2]
+        try:
+            return self._head_batches(attention)
+        except UserError:
+            # The result does not fit beside the depthwise layer's, which is gone when attention is a step of its own.
+            self._forget(attention.name)
+            return None
+
+    def _forget(self, tensor: str) -> None:
+        self.map.free(tensor)
+        self.narrow.pop(tensor, None)
+        self.wide.pop(tensor, None)
+
+    def _head_batches(self, layer: Layer) -> list[HeadBatch]:
+        destination = self._destination(layer, attention_split(layer, self.config))
+        wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
+        return head_batches(layer, self.tags[layer.name], wide, narrow, destination, self.config)
 
     def _single(self, layer: Layer) -> Iterator[Task]:
         config, tag = self.config, self.tags[layer.name]
@@ -212,15 +238,13 @@ class _Compiler:
             case "pw" if layer.attrs["groups"] > 1:
                 source = self.narrow[layer.inputs[0]]
                 destination = self._destination(layer, lower.group_conv_split(layer, config))
-                yield lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
+                yield from lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
             case "pw" | "fc":
                 yield from self._pw(layer).alone()
             case "dw":
                 yield self._dw(layer)
             case "attention":
-                destination = self._destination(layer, lower.attention_split(layer, config))
-                wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
-                yield from lower.attention(layer, tag, wide, narrow, destination, config)
+                yield from in_turn(self._head_batches(layer))
             case "pool":
                 source = self.wide[layer.inputs[0]]
                 yield lower.pool(layer, tag, source, self._destination(layer, 0), config)

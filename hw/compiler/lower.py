@@ -7,12 +7,11 @@ import numpy.typing as npt
 from amaranth.utils import exact_log2
 
 from hw.compiler.mapping import best_pw, pw_cycles
-from hw.compiler.packets import PARAMS, ChannelParams, Packet, depthwise_packet, gamma_packet, matrix_packet, param_packet
+from hw.compiler.packets import ChannelParams, Packet, depthwise_packet, gamma_packet, matrix_packet, param_packet
 from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
-from quant.contract import ACT_BITS, CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
 
@@ -203,8 +202,8 @@ def pw_split(layer: Layer, config: AcceleratorConfig, pixels: int, depth: int, r
 
 def group_conv(
     layer: Layer, tag: int, source: Place, destination: Destination, pixels: int, config: AcceleratorConfig, gated: bool
-) -> Task:
-    """A group convolution: one tile a group, its input words advancing with the tile."""
+) -> list[Task]:
+    """A group convolution: one tile a group, its input words advancing with the tile; as many groups a task as the rings hold."""
     weight, size = layer.arrays["weight"], config.m
     groups = layer.attrs["groups"]
     inputs, outputs = weight.shape[1], weight.shape[0] // groups
@@ -214,35 +213,42 @@ def group_conv(
             f"layer {layer.name}: groups of {inputs} to {outputs} channels cannot be mapped on configuration {config.name}; "
             f"they must be a power of two times {size}"
         )
-    split = exact_log2(config.l // slots)
+    split, depth = exact_log2(config.l // slots), inputs // size
     params = ChannelParams.of_layer(layer, config)
-    packets: list[Packet] = []
-    for tile in range(groups):
-        packets += [
-            param_packet(config, "mat", split, params, [tile * slots]),
-            matrix_packet(config, "mat", split, weight, tile * slots),
-        ]
-    fields = {
-        "tag": tag,
-        **source_fields(source),
-        **destination.fields(),
-        **post_fields(layer, None),
-        "px_start": 0,
-        "px_end": pixels,
-        "lp": split,
-        "tiles": groups,
-        "depth": inputs // size,
-        "src_step": inputs // size,
-        "pixel_outer": 1,
-        "gated": int(gated),
-    }
-    resident = groups <= config.param_rows and groups * (inputs // size) <= config.weight_rows
-    if not resident:
+    most = min(config.param_rows, config.weight_rows // depth)
+    if not most:
         raise UserError(
-            f"layer {layer.name}: {groups} groups exceed the rings of configuration {config.name}; raise param_rows or "
-            f"weight_rows"
+            f"layer {layer.name}: groups of {inputs} channels exceed weight_rows = {config.weight_rows} of configuration "
+            f"{config.name}; use a larger one"
         )
-    return Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), pixels * int(weight.size))
+    tasks = []
+    for first in range(0, groups, most):
+        tiles = range(first, min(first + most, groups))
+        packets: list[Packet] = []
+        for tile in tiles:
+            packets += [
+                param_packet(config, "mat", split, params, [tile * slots]),
+                matrix_packet(config, "mat", split, weight, tile * slots),
+            ]
+        fields = {
+            "tag": tag,
+            **source_fields(source),
+            **destination.fields(),
+            **post_fields(layer, None),
+            "src_cg": first * depth,
+            "dst_cg": first * slots,
+            "px_start": 0,
+            "px_end": pixels,
+            "lp": split,
+            "tiles": len(tiles),
+            "depth": depth,
+            "src_step": depth,
+            "pixel_outer": 1,
+            "gated": int(gated),
+        }
+        macs = pixels * int(weight.size) * len(tiles) // groups
+        tasks.append(Task(layer.name, Opcode.PW, fields, Unit.MAT if gated else ALL, tuple(packets), macs))
+    return tasks
 
 
 def group_conv_split(layer: Layer, config: AcceleratorConfig) -> int:
@@ -297,133 +303,6 @@ def depthwise(
         "step_x": config.l % width,
     }
     return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
-
-
-def is_wide(layer: Layer) -> bool:
-    """Whether an attention's K^T V is multiplied in two parts."""
-    return bool(layer.attrs["z_bits"] > ACT_BITS)
-
-
-def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
-    """``log2(lp)`` of an attention's quotients: slots for each channel group of a head, and for both parts of what is wide.
-
-    Raises
-    ------
-    UserError
-        A head that the engines cannot cut up.
-    """
-    dim = layer.attrs["dim"]
-    groups = dim // config.m
-    if dim % config.m or dim > config.max_dim or 2 * groups > config.wide or groups & (groups - 1):
-        raise UserError(
-            f"layer {layer.name}: heads of dimension {dim} cannot be mapped on configuration {config.name}; "
-            f"supported are powers of two from {config.m} to {min(config.max_dim, config.wide * config.m // 2)}"
-        )
-    # Two groups of slots always fit, as two groups of channels fit R-MAC's lanes, and those are no more than blocks.
-    return exact_log2(config.l // (groups << is_wide(layer)))
-
-
-def attention(
-    layer: Layer,
-    tag: int,
-    wide_sources: list[Place],
-    narrow_sources: list[Place],
-    destination: Destination,
-    config: AcceleratorConfig,
-) -> list[Task]:
-    """Linear attention in batches of heads: K^T V on R-MAC beside divisors and quotients of the batch before on MAT."""
-    dim = layer.attrs["dim"]
-    pixels, groups = wide_sources[0].pixels, dim // config.m
-    split = attention_split(layer, config)
-    rows = -(-pixels // config.l)
-    # Two batches are under way at a time: one being summed, one being divided. Codes are kept for one.
-    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
-    if not most:
-        raise UserError(
-            f"layer {layer.name}: a head of {pixels} pixels and dimension {dim} does not fit the divisor buffer "
-            f"({config.divisor_rows * config.l} pixels) or the Z buffer ({config.z_rows} rows, two batches) of configuration "
-            f"{config.name}; use a larger one or a smaller resolution"
-        )
-    batches = [
-        (source, first, min(most, of_source - first))
-        for source, of_source in enumerate(place.groups // (3 * groups) for place in wide_sources)
-        for first in range(0, of_source, most)
-    ]
-    every = exact_log2(config.l)
-    arrays, step = layer.arrays, 3 * groups
-    fine = layer.attrs["code_bits"] > CODE_BITS
-    act = Act.QUOTIENT if fine else Act.NONE
-    parts = {"wide": int(is_wide(layer))}
-
-    def shared(engine: str, *sets: dict[str, str]) -> Packet:
-        """Parameter words that all slots share: one for each head of the batch and each of ``sets`` (parameter to array)."""
-        words = [
-            ChannelParams.of(config, config.m, **{key: arrays[name][head] for key, name in names.items()}).groups(0, 1, config)
-            for head in range(first_head, first_head + count)
-            for names in sets
-        ]
-        payload = np.concatenate([*words, *[np.zeros_like(words[0])] * (-len(words) % config.l)])
-        return Packet(PARAMS[engine], 0, payload.reshape(-1, config.l, payload.shape[1]))
-
-    ktv: list[Task] = []
-    rest: list[list[Task]] = []
-    first_head = count = 0
-    for index, (source, first, heads_now) in enumerate(batches):
-        first_head, count = first_head + count, heads_now
-        common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2), "src_step": step}
-        wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
-        cg = first * step
-        fields = {
-            **common,
-            **wide,
-            "src_cg": cg + groups,
-            "v_cg": cg + 2 * groups,
-            "dst": Buffer.Z,
-            "lp": every,
-            "tiles": groups,
-            "heads": count,
-            **parts,
-        }
-        # Z's slot halves alternate: the batch after next must wait until MAT has read them.
-        wait = ALL if index == 0 else Unit.MAT if index > 1 else Unit(0)
-        packet = shared("rmac", {"mult": "z_mult", "shift": "z_shift"}, {"mult": "k_mult", "shift": "k_shift"})
-        ktv.append(Task(layer.name, Opcode.KTV, fields, wait, (packet,), count * pixels * dim * (dim + 1)))
-        fields = {
-            **common,
-            **narrow,
-            "src_cg": cg,
-            "dst": Buffer.DIV,
-            "dst_rows": rows,
-            "lp": every,
-            "tiles": count,
-            "depth": groups,
-            "relu": 1,
-            "act": act,
-        }
-        packet = shared("mat", {"shift": "div_min"})
-        wait = Unit(0) if index + 1 < len(batches) else Unit.RMAC
-        divisors = Task(layer.name, Opcode.DIV, fields, wait, (packet,), count * pixels * dim)
-        fields = {
-            **common,
-            **narrow,
-            "src_cg": cg,
-            **destination.fields(),
-            "dst_cg": first_head * groups,
-            "lp": split,
-            "tiles": count,
-            "depth": groups,
-            "relu": 1,
-            "use_code": 1,
-            **parts,
-            "act": act,
-            "out_shift": QUOTIENT_SHIFT if fine else 0,
-        }
-        packet = shared("mat", {"mult": "o_mult", "shift": "o_shift"})
-        rest.append([divisors, Task(layer.name, Opcode.QZ, fields, Unit(0), (packet,), count * pixels * dim * dim)])
-    tasks = ktv[:1]
-    for index, pair in enumerate(rest):
-        tasks += [*ktv[index + 1 : index + 2], *pair]
-    return tasks
 
 
 def _vector_rows(layer: Layer, groups: int, config: AcceleratorConfig) -> list[int]:

@@ -142,7 +142,7 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
         _value("PROGRAM_COUNT", Access.RW, "descriptors of the program, the last one END", INDEX_BITS),
         *_address("WEIGHTS_ADDR", config, "address of the weight stream"),
         _value("WEIGHTS_BEATS", Access.RW, f"beats of {config.beat_bytes} bytes of the weight stream"),
-        _value("WEIGHTS_REPEATED", Access.RW, "beats of its first part, which is read once for each picture of a run; 0 for none"),
+        _value("WEIGHTS_REPEATED", Access.RW, "beats of its first part, which is read once a picture of a run; 0 for none"),
         _value("WEIGHTS_PASSES", Access.RW, "how often the first part is read, before the others are once; 0 as 1", PASSES_BITS),
         *_address("INPUT_ADDR", config, "address of the pictures"),
         *_address("OUTPUT_ADDR", config, "address of the results"),

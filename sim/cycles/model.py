@@ -9,6 +9,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import DISPATCH, IDLE, START, Timing
+from hw.top import WEIGHT_BURSTS
 from sim.cycles.bus import load_times, read_ahead
 from sim.cycles.stream import WeightStream
 
@@ -63,7 +64,11 @@ class _Run:
         self.memory = memory
         self.timing = Timing.of(program.config)
         self.stream = WeightStream(
-            program.config, memory.latency + STREAM_START, program.repeated, program.batch.pictures, memory.latency + LoopedReader.pause
+            program.config,
+            memory.latency + STREAM_START,
+            program.repeated,
+            program.batch.pictures,
+            memory.latency + LoopedReader.pause,
         )
         self.idle = dict.fromkeys(Unit, 0)
         # Completed pixels of the last DW task, of the last LOAD, and when they can be read.
@@ -237,8 +242,9 @@ class _Run:
 
     def _load(self, task: Task, start: int) -> int:
         if task.picture:
-            # Rings are full, and LOAD has the port almost to itself.
-            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, (0, 0))]
+            # Rings are full: the weights that compete for the port are those that the reader takes ahead of them.
+            weights = (0, WEIGHT_BURSTS * self.config.axi_burst)
+            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, weights)]
         else:
             ahead = read_ahead(list(self.program.packets), self.config)
             pixels = load_times(task, self.config, self.memory.latency, start, ahead)

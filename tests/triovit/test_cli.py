@@ -34,6 +34,7 @@ def test_help_lists_the_commands_in_the_order_of_the_road(triovit):
         "errors",
         "export",
         "generate",
+        "explore",
         "simulate",
         "report",
         "doctor",

@@ -57,6 +57,20 @@ def assert_sound(program: Program) -> None:
         assert place.end <= depth[place.buffer], name
 
 
+def test_more_groups_than_the_rings_hold_are_done_one_part_after_the_other():
+    config = TOY.with_(name="few", param_rows=4, weight_rows=8)
+    program = built(
+        5, 8, 8, lambda net: net.pw("gpw", net.dw("dw", net.pw("pw", net.stem(4), 24), act="none"), 24, groups=6), config
+    )
+    assert_sound(program)
+    parts = [task for task in program.tasks if task.layer == "gpw" and task.opcode is Opcode.PW]
+    assert [(task.get("tiles"), task.get("src_cg"), task.get("dst_cg"), task.get("dst_cg_end")) for task in parts] == [
+        (4, 0, 0, 6), (2, 4, 4, 6)
+    ]
+    assert all(task.get("gated") and task.wait == Unit.MAT for task in parts)
+    assert sum(task.macs for task in parts) == 16 * 24 * 4
+
+
 def test_the_digits_network_on_the_toy():
     program = compile_network(blank_artifact(spec("digits")), TOY)
     assert_sound(program)
@@ -232,12 +246,12 @@ REFUSED = {
         TOY,
         "layer gpw: groups of 12 to 12 channels cannot be mapped on configuration toy; they must be a power of two times 4",
     ),
-    "many groups": (
-        4,
-        4,
-        lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 32), 32, groups=8),
-        TOY.with_(name="few", param_rows=4),
-        "layer gpw: 8 groups exceed the rings of configuration few; raise param_rows or weight_rows",
+    "deep groups": (
+        8,
+        8,
+        lambda net: net.pw("gpw", net.pw("pw", net.stem(4), 128), 32, groups=2),
+        TOY.with_(name="few", weight_rows=8),
+        "layer gpw: groups of 64 channels exceed weight_rows = 8 of configuration few; use a larger one",
     ),
     "depthwise": (
         4,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from boards.zcu102 import ZCU102
+
 #: Where random weights are calibrated, and pictures of classifiers come from.
 _IMAGENETTE = "data/imagenette"
 #: Cycles from a request to DRAM to its first beat; then it gives a beat a cycle.
@@ -10,6 +12,8 @@ LATENCY = 60
 CLOCK_MHZ = 200
 #: The configuration of the paper's size.
 DESIGN = "zcu102"
+#: Its board.
+BOARD = ZCU102
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,3 @@ NETWORKS = (
         rtl="default",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Device:
-    """What an FPGA has."""
-
-    name: str
-    dsp: int
-    lut: int
-    ff: int
-    bram36: int
-
-
-#: Of the board ZCU102.
-DEVICE = Device("xczu9eg", 2520, 274_080, 548_160, 912)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from triovit.bench.command import Case, Rows
-from triovit.bench.hardware.plan import CLOCK_MHZ, DESIGN, DEVICE, LATENCY, NETWORKS, Network
+from triovit.bench.hardware.plan import BOARD, CLOCK_MHZ, DESIGN, LATENCY, NETWORKS, Network
 from triovit.bench.hardware.runner import HardwareRunner, tools
 from triovit.bench.runner import Result
 
@@ -129,7 +129,13 @@ def _design(counted: Result, networks: dict[str, Result]) -> Result:
         **{name: counted.get(name) for name in names},
         "gops_per_dsp": _gops_per_dsp(b1["macs"], b1["cycles_steady"], counted.get("dsp")),
         "gops_per_dsp_predicted": _gops_per_dsp(b1["macs"], b1["cycles_predicted"], counted.get("dsp")),
-        "device": asdict(DEVICE),
+        "device": {
+            "name": BOARD.part.partition("-")[0],
+            "dsp": BOARD.dsps,
+            "lut": BOARD.luts,
+            "ff": BOARD.flip_flops,
+            "bram36": BOARD.bram36,
+        },
         "parts": counted.get("parts"),
         "why": _why(counted),
     }

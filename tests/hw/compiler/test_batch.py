@@ -1,0 +1,163 @@
+"""Programs for several pictures: what is done once a picture, what once for all, and when the next picture is loaded."""
+
+from dataclasses import replace
+
+import pytest
+
+from hw.compiler.batch import load_slot, vector_layers
+from hw.compiler.compile import compile_network
+from hw.compiler.program import PAGE, Batch, Program
+from hw.compiler.tasks import ALL
+from hw.config import TOY, ZCU102
+from hw.control.descriptor import Buffer, Opcode, Unit
+from quant.blank import blank_artifact
+from quant.networks.spec import spec
+from tests.hw.compiler.test_compile import assert_sound
+from tests.support.networks import NetworkBuilder
+from triovit.errors import UserError
+
+
+def digits(pictures: int) -> Program:
+    return compile_network(blank_artifact(spec("digits")), TOY, pictures)
+
+
+def test_one_picture_is_the_plain_program():
+    plain = compile_network(blank_artifact(spec("digits")), TOY)
+    assert digits(1).image() == plain.image()
+    assert (plain.batch, plain.repeated, plain.repeated_beats, plain.stores) == (Batch(), 0, 0, 1)
+    assert {task.picture for task in plain.tasks} == {None}
+
+
+@pytest.mark.parametrize("pictures", [2, 4])
+def test_the_backbone_comes_once_a_picture_and_the_head_once(pictures):
+    one, program = digits(1), digits(pictures)
+    assert_sound(program)
+    head = {"head.fc1", "head.ln", "head.fc2"}
+    for picture in range(pictures):
+        # LOAD moves, the others stay in order.
+        mine = [(t.layer, t.opcode) for t in program.tasks if t.picture == picture and t.opcode is not Opcode.LOAD]
+        assert mine == [(t.layer, t.opcode) for t in one.tasks if t.layer not in head and t.opcode is not Opcode.LOAD]
+    shared = [task for task in program.tasks if task.picture is None]
+    assert [t.layer for t in shared] == ["head.fc1", *["head.ln"] * pictures, "head.fc2", "head.fc2"]
+    assert [t.get("px_start") for t in shared if t.opcode is Opcode.LN] == list(range(pictures))
+    assert [t.get("px_end") for t in shared if t.opcode is Opcode.PW] == [pictures, pictures]
+    assert program.tasks[-1].opcode is Opcode.STORE and program.tasks[-1].get("px_end") == pictures
+    pools = [task for task in program.tasks if task.opcode is Opcode.POOL]
+    assert [pool.get("px_start") for pool in pools] == list(range(pictures))
+    assert len({pool.get("px_end") for pool in pools}) == 1
+    assert sum(task.macs for task in program.tasks) == pictures * sum(task.macs for task in one.tasks)
+
+
+def test_weights_lie_in_memory_once():
+    one, program = digits(1), digits(4)
+    norm = next(task for task in one.tasks if task.opcode is Opcode.LN)
+    extra = 3 * sum(packet.beats(TOY) for packet in norm.packets)
+    assert program.weight_beats == one.weight_beats + extra
+    backbone = [packet for task in one.tasks if not task.layer.startswith(("head.fc", "head.ln")) for packet in task.packets]
+    assert program.repeated_beats == sum(packet.beats(TOY) for packet in backbone)
+    size = program.repeated_beats * TOY.beat_bytes
+    assert program.weights[:size] == one.weights[:size] == b"".join(packet.encode(TOY) for packet in backbone)
+    # What the reader gives, part after part, is what the tasks take in their order.
+    given = 4 * program.weights[:size] + program.weights[size:]
+    assert given == b"".join(packet.encode(TOY) for task in program.tasks for packet in task.packets)
+
+
+def test_pictures_and_results_have_places_of_their_own():
+    program = digits(4)
+    at = program.addresses
+    assert at["output"] - at["input"] == 4 * PAGE and at["end"] - at["output"] == PAGE
+    loads = [task for task in program.tasks if task.opcode is Opcode.LOAD]
+    assert [load.get("offset") * TOY.beat_bytes for load in loads] == [0, PAGE, 2 * PAGE, 3 * PAGE]
+    assert program.stores == 1 and program.tasks[-1].get("offset") == 0
+
+
+
+@pytest.mark.parametrize(("network", "resolution", "config"), [("digits", None, TOY), ("b1", 224, ZCU102), ("b0", 224, ZCU102)])
+def test_the_next_picture_is_loaded_where_nothing_else_uses_its_rows(network, resolution, config):
+    wanted = spec(network) if resolution is None else spec(network).at((resolution, resolution))
+    program = compile_network(blank_artifact(wanted), config, 4)
+    assert_sound(program)
+    tasks = program.tasks
+    loads = [index for index, task in enumerate(tasks) if task.opcode is Opcode.LOAD]
+    stems = [index for index, task in enumerate(tasks) if task.get("behind_load")]
+    assert len(loads) == len(stems) == 4 and loads[0] == 0
+    vectors = program.places[program.batch.vectors[0]]
+    taken = range(tasks[0].get("dst_base"), tasks[0].get("dst_base") + tasks[0].get("dst_cg_end") * tasks[0].get("dst_rows"))
+    assert vectors.buffer is Buffer.D and not set(taken) & set(range(vectors.base, vectors.end))
+    for load, stem in zip(loads[1:], stems[1:], strict=True):
+        # The task before began a step: nothing that came before it is still under way.
+        assert tasks[load].wait == Unit(0) and tasks[load - 1].wait & (Unit.MAT | Unit.RMAC) == Unit.MAT | Unit.RMAC
+        assert tasks[load].picture == tasks[stem].picture == tasks[load - 1].picture + 1
+        assert load < stem
+        for task in tasks[load + 1 : stem + 1]:
+            assert not task.wait & Unit.LOAD, task
+        for task in tasks[load - 1 : stem]:
+            if task.opcode is not Opcode.LOAD:
+                assert task.fields.get("src") is not Buffer.D
+                writes = task.fields["dst"] is Buffer.D or (task.get("dst2_on") and task.fields["dst2"] is Buffer.D)
+                assert not writes or task.opcode is Opcode.POOL
+    assert all(task.wait == ALL for task in tasks[stems[-1] + 1 :] if task.layer == "stem.1.dw")
+
+
+def test_where_nothing_is_pooled_every_picture_is_stored_and_the_next_one_loaded_meanwhile():
+    net = NetworkBuilder(1, 8, 8)
+    net.pw("pw", net.dw("dw", net.stem(4)), 4)
+    artifact = net.artifact()
+    program = compile_network(artifact, TOY, 2)
+    assert program.batch.vectors == () and program.stores == 2
+    body = [task for task in program.tasks if task.picture == 1]
+    assert body[0].opcode is Opcode.LOAD and body[load_slot(body)].opcode is Opcode.STORE
+    first, second = ([task.opcode for task in program.tasks if task.picture == picture] for picture in range(2))
+    assert first == second
+    at = program.tasks.index(body[0])
+    assert program.tasks[at - 1].opcode is Opcode.STORE and program.tasks[at - 1].picture == 0
+    assert body[0].wait == Unit(0)
+    assert [t.get("offset") for t in program.tasks if t.opcode is Opcode.STORE] == [0, PAGE // TOY.beat_bytes]
+    assert program.addresses["end"] - program.addresses["output"] == 2 * PAGE
+    assert program.repeated == sum(len(task.packets) for task in program.tasks) // 2
+
+
+def test_vectors_go_elsewhere_where_d_is_full():
+    artifact = blank_artifact(spec("digits"))
+    unfolded = compile_network(artifact, TOY).tasks[0]
+    needed = unfolded.get("dst_cg_end") * unfolded.get("dst_rows")
+    full = next(TOY.with_(d_rows=rows) for rows in range(needed, needed + 200) if _fits(artifact, rows))
+    program = compile_network(artifact, full, 2)
+    assert_sound(program)
+    assert program.places[program.batch.vectors[0]].buffer in (Buffer.X, Buffer.Y)
+
+
+def _fits(artifact, rows: int) -> bool:
+    try:
+        compile_network(artifact, TOY.with_(d_rows=rows))
+    except UserError:
+        return False
+    return True
+
+
+def test_more_pictures_than_a_row_holds_are_refused():
+    with pytest.raises(UserError) as caught:
+        digits(5)
+    assert str(caught.value) == "a batch of 5 pictures exceeds the 4 whose vectors a row holds; use at most 4"
+
+
+def test_a_head_that_looks_back_is_refused_for_several_pictures():
+    net = NetworkBuilder(3, 8, 8)
+    stem = net.stem(4)
+    pooled = net.pool("pool", stem)
+    net.fc("fc", pooled, 4)
+    artifact = net.artifact()
+    assert vector_layers(artifact) == ("pool", "fc")
+    backwards = replace(artifact.layers[-1], inputs=(stem,))
+    with pytest.raises(UserError) as caught:
+        vector_layers(replace(artifact, layers=(*artifact.layers[:-1], backwards)))
+    assert str(caught.value) == (
+        "layer fc: follows pooling and reads stem.0 from before it, which cannot be done for several pictures at once; "
+        "use a batch of 1"
+    )
+    convolved = replace(artifact.layers[-1], kind="dw")
+    with pytest.raises(UserError) as caught:
+        vector_layers(replace(artifact, layers=(*artifact.layers[:-1], convolved)))
+    assert str(caught.value) == (
+        "layer fc: follows pooling and is of kind dw, which cannot be done for several pictures at once; use a batch of 1"
+    )
