@@ -19,7 +19,9 @@ help:
 	@echo "make demo       the whole road on the built-in network, into build/demo"
 	@echo "make test       the tests (under 20 minutes on 2 cores)"
 	@echo "make test-full  the tests that take longer, too"
-	@echo "make bench      predicted and measured cycles of the built-in network, layer by layer"
+	@echo "make bench      the accelerator: whole networks in RTL, cycles, resources, beside the authors' and the goals, into"
+	@echo "                docs/results.md and build/bench/summary.json; once stopped, it goes on where it was;"
+	@echo "                ONLY='model/*' measures a part"
 	@echo "make bench-quant  accuracy, speed and memory of this quantizer and of others, into docs/results.md; once stopped,"
 	@echo "                it goes on where it was; ONLY='ablation/b0/*' measures a part"
 	@echo "make lint       ruff and mypy"
@@ -48,7 +50,7 @@ test-full: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 bench: $(STAMP)
-	$(BIN)/triovit demo --images 1 -o build/bench
+	$(BIN)/python -m triovit.bench.hardware $(if $(ONLY),--only '$(ONLY)')
 
 # Without the others' environment their rows say why, with the last line of its log.
 bench-quant: $(STAMP)

@@ -72,6 +72,8 @@ class SimulationReport:
     timeline: tuple[Event, ...]
     counters: dict[str, int]
     output: NDArray[np.int64]
+    #: How long the simulator ran, by the clock; neither building it nor the golden model is part of it.
+    seconds: float
     waves: Path | None
 
     @property
@@ -181,6 +183,7 @@ def simulate(
         timeline=tuple(_timeline(times)),
         counters={name: value for name, value in result.reports[-1].items() if name in _COUNTERS},
         output=output,
+        seconds=result.seconds,
         waves=result.waves,
     )
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,6 +99,8 @@ class RunResult:
     busy: int
     bus_error: str
     built: Built
+    #: How long the simulator ran, by the clock, from its process's start to its end.
+    seconds: float
     waves: Path | None = None
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -183,6 +186,7 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
         runner = get_runner("verilator")
         # What it has to say is in the log file.
         runner.log.disabled = True
+        begun = time.perf_counter()
         try:
             runner.test(
                 test_module="sim.bench.cocotb_main", hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
@@ -193,9 +197,10 @@ def _run(built: Built, spec: BuildSpec, job: Job, directory: Path) -> RunResult:
             )
         except (RuntimeError, OSError, SystemExit) as error:
             raise tool_failure("the simulation", log) from error
+        seconds = time.perf_counter() - begun
     if not (directory / RESULT).is_file():
         raise tool_failure("the simulation", log)
-    return _collect(built, spec, job, directory, json.loads((directory / RESULT).read_text()))
+    return _collect(built, spec, job, directory, json.loads((directory / RESULT).read_text()), seconds)
 
 
 @contextmanager
@@ -209,7 +214,9 @@ def _importable() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _collect(built: Built, spec: BuildSpec, job: Job, directory: Path, result: dict[str, Any]) -> RunResult:
+def _collect(
+    built: Built, spec: BuildSpec, job: Job, directory: Path, result: dict[str, Any], seconds: float
+) -> RunResult:
     lines = (directory / "summary.txt").read_text().splitlines()
     counters = {name: int(value) for name, value in (line.split() for line in lines)}
     outcome = {1: Outcome.STUCK, 2: Outcome.TIMEOUT}.get(counters["stopped"], Outcome.FINISHED)
@@ -233,6 +240,7 @@ def _collect(built: Built, spec: BuildSpec, job: Job, directory: Path, result: d
         busy=counters["busy"],
         bus_error=result["bus_error"],
         built=built,
+        seconds=seconds,
         waves=job.waves,
         counters=counters,
     )

@@ -1,4 +1,4 @@
-"""What is measured: networks with their pictures, the quantizer's settings, the other quantizers."""
+"""What is measured of the quantizer: networks with their pictures, the quantizer's settings, the other quantizers."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any

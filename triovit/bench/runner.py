@@ -6,7 +6,7 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from triovit.bench.store import ROOT, Store, fingerprint, key
 from triovit.errors import UserError
@@ -39,6 +39,10 @@ class Runner:
         self._store = Store(directory / "measured")
         #: Keys of what was asked for and is not kept; with ``measuring`` of what failed.
         self.missing: set[str] = set()
+
+    def looking(self) -> Self:
+        """A runner of the same place that measures nothing."""
+        return type(self)(self.directory, self.shared, measuring=False)
 
     def quantize(self, checkpoint: str, calibration: str, count: int, resolution: tuple[int, int], settings: Result) -> Result:
         """`triovit.bench.jobs.quantize`; of a success also ``artifact``, the directory."""
@@ -97,6 +101,10 @@ class Runner:
 
     def family(self, name: str, resolution: tuple[int, int], calibration: str) -> Result:
         """`triovit.bench.jobs.family`."""
+        return self._family(name, resolution, calibration, artifact=False)
+
+    def _family(self, name: str, resolution: tuple[int, int], calibration: str, *, artifact: bool) -> Result:
+        """`triovit.bench.jobs.family`; with ``artifact`` its directory is needed, too, and is part of a success."""
         folder = self.shared / calibration
         depends = {
             "name": name,
@@ -104,13 +112,12 @@ class Runner:
             "calibration": fingerprint(folder),
             "versions": versions("torch", "numpy"),
         }
-        arguments = {
-            "name": name,
-            "resolution": resolution,
-            "calibration": str(folder),
-            "artifact": str(self.directory / "artifacts" / key("family", depends)),
-        }
-        return self._job("family", depends, arguments)
+        place = self.directory / "artifacts" / key("family", depends)
+        arguments = {"name": name, "resolution": resolution, "calibration": str(folder), "artifact": str(place)}
+        if not artifact:
+            return self._job("family", depends, arguments)
+        found = self._job("family", depends, arguments, there=place)
+        return found if "sqnr" not in found else {**found, "artifact": str(place)}
 
     def peer(self, tool: str, network: str, resolution: tuple[int, int], inputs: tuple[str, ...]) -> Result:
         """Another quantizer's document (`triovit.bench.peers`); ``inputs`` is the checkpoint and the folders that it reads."""
@@ -128,14 +135,26 @@ class Runner:
         words = ["-m", "triovit.bench.peers", "--tool", tool, "--network", network, "--size", f"{width}x{height}"]
         return self._taken("peer", depends, [str(python), *words, "--shared", str(self.shared), "--json"])
 
-    def _job(self, kind: str, depends: Result, arguments: Result, there: Path | None = None) -> Result:
-        words = [sys.executable, "-m", "triovit.bench.jobs", kind, json.dumps(arguments)]
-        return self._taken(kind, depends, words, there)
+    def _job(
+        self,
+        kind: str,
+        depends: Result,
+        arguments: Result,
+        *,
+        there: Path | None = None,
+        module: str = "triovit.bench.jobs",
+        refusable: bool = True,
+    ) -> Result:
+        words = [sys.executable, "-m", module, kind, json.dumps(arguments)]
+        return self._taken(kind, depends, words, there, refusable=refusable)
 
-    def _taken(self, kind: str, depends: Result, words: list[str], there: Path | None = None) -> Result:
+    def _taken(
+        self, kind: str, depends: Result, words: list[str], there: Path | None = None, *, refusable: bool = True
+    ) -> Result:
         """What is kept, else what the process of these words and a file's name writes there.
 
-        ``there`` is what must be there besides for a success to count as kept.
+        ``there`` is what must be there besides for a success to count as kept. Where nothing is ``refusable`` an error is a
+        failure, such as a tool that is missing, and not an outcome to keep.
         """
         name = key(kind, depends)
         kept = self._store.get(name)
@@ -150,6 +169,8 @@ class Runner:
             if code or not file.is_file():
                 return {"missing": f"{kind} ended with exit code {code}"}
             result: Result = json.loads(file.read_text(encoding="utf-8"))
+        if "error" in result and not refusable:
+            return {"missing": result["error"]}
         if key(kind, depends) != name:
             raise UserError(f"{ROOT}: its sources changed while they were measured; run the bench again")
         self._store.put(name, depends, result)

@@ -13,6 +13,8 @@ from triovit import files
 ROOT = Path(__file__).parents[2]
 _JOBS = "triovit/bench/jobs.py"
 _GOLDEN = ("quant/contract.py", "quant/artifact.py", "quant/float_weights.py", "quant/networks", "sim/golden", _JOBS)
+_HARDWARE_JOBS = "triovit/bench/hardware/jobs.py"
+_SIMULATOR = ("hw", "quant/contract.py", "sim/bench", _HARDWARE_JOBS)
 _SCORING = ("quant/data.py", "quant/label_maps.py", "sim/scoring")
 #: What a kind of measurement runs: files and packages of the project. ``evaluate`` and ``speed`` also depend on the artifact.
 _SOURCES: dict[str, tuple[str, ...]] = {
@@ -21,9 +23,26 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "speed": _GOLDEN,
     "family": ("quant", "sim/golden", _JOBS),
     "peer": ("quant/networks", "quant/checkpoints.py", *_SCORING, "triovit/bench/peers", "requirements/peers.txt"),
+    "digits": ("quant", _HARDWARE_JOBS),
+    "build": _SIMULATOR,
+    # The cycle model has no part in what the hardware takes, so that a better one leaves long simulations as they are.
+    "rtl": (
+        *_SIMULATOR,
+        "quant/artifact.py",
+        "quant/layer.py",
+        "quant/data.py",
+        "sim/golden",
+        "sim/simulate.py",
+        "sim/observed.py",
+        "sim/compare.py",
+    ),
+    "model": ("hw", "quant/contract.py", "quant/blank.py", "quant/networks", "sim/cycles", _HARDWARE_JOBS),
+    "design": ("hw", "hw/resources", _HARDWARE_JOBS),
 }
-#: Parts of these that no measurement runs.
-_UNUSED = ("quant/onnx", "quant/replay.py", "quant/train_digits.py")
+#: Parts of these that no measurement runs but those that name them.
+_UNUSED = ("quant/onnx", "quant/replay.py", "quant/train_digits.py", "hw/resources")
+#: What the sources of a package are: Python, and the Verilog around the accelerator.
+_SUFFIXES = (".py", ".sv", ".vlt")
 
 
 class Store:
@@ -61,13 +80,15 @@ def key(kind: str, depends: dict[str, Any]) -> str:
 
 
 def _sources(root: Path, names: Iterable[str]) -> str:
-    """Hash of these files, and of the Python files below these packages, by name and content."""
+    """Hash of these files, and of the sources below these packages, by name and content."""
     digest = hashlib.sha256()
+    unused = [name for name in _UNUSED if name not in set(names)]
     for name in sorted(set(names)):
         place = root / name
-        found = sorted(place.rglob("*.py")) if place.is_dir() else [place] if place.is_file() else []
+        below = place.rglob("*") if place.is_dir() else [place] if place.is_file() else []
+        found = sorted(path for path in below if path == place or path.suffix in _SUFFIXES)
         for path in found:
-            if not any(path.is_relative_to(root / unused) for unused in _UNUSED):
+            if not any(path.is_relative_to(root / name) for name in unused):
                 digest.update(f"{path.relative_to(root).as_posix()}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

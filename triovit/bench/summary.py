@@ -1,31 +1,16 @@
-"""All cases of the bench, and the summary that they make: build/bench-quant/summary.json."""
+"""All cases of the quantizer's bench, and the summary that they make: build/bench-quant/summary.json."""
 
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from triovit.bench import plan
+from triovit.bench.command import Case, Rows
 from triovit.bench.peers.tools import TOOLS
 from triovit.bench.runner import Result, Runner, versions
 
 #: Sections of the summary, in the order in which they are measured.
 SECTIONS = ("accuracy", "peers", "speed", "ablation", "family")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row of the summary: its section, what names it, and how it is measured."""
-
-    section: str
-    #: What tells it from the section's other rows; a part of the row.
-    about: Result
-    take: Callable[[Runner], Result]
-
-    @property
-    def name(self) -> str:
-        """``section/network/...``, for ``--only``."""
-        return "/".join((self.section, *(str(value) for name, value in self.about.items() if name != "title")))
 
 
 def cases() -> list[Case]:
@@ -66,7 +51,7 @@ def conditions() -> Result:
     }
 
 
-def summarise(rows: list[tuple[Case, Result]]) -> Result:
+def summarise(rows: Rows) -> Result:
     """The summary of all cases and their results."""
     summary: Result = {**conditions(), **{section: [] for section in SECTIONS}}
     for case, result in rows:

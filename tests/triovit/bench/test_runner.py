@@ -13,9 +13,10 @@ from PIL import Image
 from quant.artifact import Artifact
 from quant.data import digits
 from triovit.bench import plan, runner, store
-from triovit.bench.__main__ import main, measure
+from triovit.bench.__main__ import main
+from triovit.bench.command import Case, measure
 from triovit.bench.runner import Runner
-from triovit.bench.summary import SECTIONS, Case, cases, summarise
+from triovit.bench.summary import SECTIONS, cases, summarise
 from triovit.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -145,6 +146,20 @@ def test_a_process_that_dies_leaves_nothing(tmp_path: Path, shared: Path, monkey
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_an_error_where_nothing_may_be_refused_is_a_failure(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(words: list[str], **_: object) -> Any:
+        Path(words[-1]).write_text('{"error": "verilator: is missing"}')
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(runner.subprocess, "run", write)
+    taking = Runner(tmp_path, shared, measuring=True)
+    assert taking._job("family", {"a": 1}, {}, refusable=False) == {"missing": "verilator: is missing"}
+    assert len(taking.missing) == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_sources_that_change_meanwhile(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = iter(["quantize-1", "quantize-1", "quantize-2"])
     monkeypatch.setattr(runner, "key", lambda kind, depends: next(keys))
@@ -176,7 +191,8 @@ def test_keys_follow_the_sources_and_nothing_else(tmp_path: Path, monkeypatch: p
     (tmp_path / "quant" / "ptq" / "options.py").write_text("x = 2\n")
     assert {kind for kind, found in keys().items() if found != before[kind]} == {"quantize", "family"}
     before = keys()
-    (tmp_path / "sim" / "golden" / "more.py").write_text("")
+    # Verilog is a source, too, where a package has some.
+    (tmp_path / "sim" / "golden" / "more.sv").write_text("")
     assert {kind for kind, found in keys().items() if found != before[kind]} == {"evaluate", "speed", "family"}
     assert store.key("peer", {"a": (1, 3)}) != before["peer"]
 
