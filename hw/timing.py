@@ -40,6 +40,11 @@ class Timing:
     #: From issuing a beat to its read of the ring (and the release of rows).
     ring: int
 
+    @property
+    def step(self) -> int:
+        """From a PW task's last beat to the first one of the task that reads its results."""
+        return self.mat_result + self.written + IDLE + START
+
     @classmethod
     def of(cls, config: AcceleratorConfig) -> "Timing":
         """Ask the components."""

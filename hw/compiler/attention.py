@@ -12,6 +12,7 @@ from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, NONE, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
+from hw.timing import Timing
 from quant.contract import ACT_BITS, CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -54,14 +55,16 @@ def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
     return exact_log2(config.l // (groups << is_wide(layer)))
 
 
-def _cut(heads: Sequence[int], most: int) -> list[tuple[int, int, int]]:
-    """Source, first head and number of heads of each batch. The last source's heads are two batches where they would be one.
+def _cut(heads: Sequence[int], most: int, sums: int, fill: int) -> list[tuple[int, int, int]]:
+    """Source, first head and number of heads of each batch.
 
-    Nothing else is left for MAT while R-MAC sums the first of them.
+    ``sums`` are a head's cycles on R-MAC, ``fill`` those that a task costs beside its work. Half of a source's heads are a batch
+    where MAT would wait longer for the sums of all than two more tasks take.
     """
     batches = []
     for source, count in enumerate(heads):
-        size = min(most, -(-count // 2))
+        half = -(-count // 2)
+        size = min(most, half if half * sums > 2 * fill else count)
         batches += [(source, first, min(size, count - first)) for first in range(0, count, size)]
     return batches
 
@@ -112,7 +115,9 @@ def head_batches(
 
     batches: list[HeadBatch] = []
     first_head = 0
-    for index, (source, first, count) in enumerate(_cut([place.groups // step for place in wide_sources], most)):
+    per_head = groups * (groups * rows + 1)
+    cut = _cut([place.groups // step for place in wide_sources], most, per_head, Timing.of(config).step)
+    for index, (source, first, count) in enumerate(cut):
         heads = range(first_head, first_head + count)
         first_head += count
         common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2), "src_step": step}

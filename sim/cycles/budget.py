@@ -12,7 +12,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.config import ZCU102, AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import IDLE, START, Timing
+from hw.timing import Timing
 from quant.blank import blank_artifact
 from quant.networks.spec import spec
 from sim.cycles.model import Memory, Prediction, predict
@@ -53,8 +53,7 @@ class Step:
 
 def fill(config: AcceleratorConfig) -> int:
     """Cycles from one step's last beat to the next one's first: a result on its way to its buffer, the start of what reads it."""
-    timing = Timing.of(config)
-    return timing.mat_result + timing.written + IDLE + START
+    return Timing.of(config).step
 
 
 def steps(program: Program, prediction: Prediction) -> list[Step]:
