@@ -43,8 +43,8 @@ def simulator(monkeypatch):
         found = Found(EQUAL)
         called: tuple[object, ...] = ()
 
-        def simulate(self, artifact, where, pictures, *, layer=None, waves=False, progress):
-            self.called = (where, pictures.shape, pictures.dtype, layer, waves)
+        def simulate(self, artifact, where, pictures, *, layer=None, batch=1, waves=False, progress):
+            self.called = (where, pictures.shape, pictures.dtype, layer, batch, waves)
             return self.found
 
     simulator = Simulator()
@@ -66,13 +66,27 @@ def test_equal(triovit, simulator, artifact_path):
         "utilization       50.00%",
         "MAT waited        1,300 cycles for weights, 4 cycles for pixels",
     ]
-    assert simulator.called == (TOY, (1, 3, 32, 32), np.dtype(np.uint8), None, False)
+    assert simulator.called == (TOY, (1, 3, 32, 32), np.dtype(np.uint8), None, 1, False)
 
 
 def test_options_reach_the_simulator(triovit, simulator, artifact_path, tmp_path):
     words = ("--hardware", tmp_path, "--layer", "stem.0", "--waves", "--count", 3)
     assert triovit("simulate", artifact_path, *words).code == 0
-    assert simulator.called == (tmp_path, (3, 3, 32, 32), np.dtype(np.uint8), "stem.0", True)
+    assert simulator.called == (tmp_path, (3, 3, 32, 32), np.dtype(np.uint8), "stem.0", 1, True)
+
+
+def test_cycles_of_a_batch_are_shared_among_its_pictures(triovit, simulator, artifact_path):
+    simulator.found = replace(Found(EQUAL), images=8, cycles=3800, cycles_predicted=3600)
+    result = triovit("simulate", artifact_path, "--batch", 4, "--count", 8)
+    assert simulator.called == (TOY, (8, 3, 32, 32), np.dtype(np.uint8), None, 4, False)
+    assert result.out.splitlines()[1:5] == [
+        "pictures          8",
+        "cycles a run      3,800, of 4 pictures",
+        "cycles a picture  950 (predicted 900)",
+        "MACs a picture    16,000",
+    ]
+    assert triovit("simulate", artifact_path, "--batch", 4).code == 0
+    assert simulator.called[1] == (4, 3, 32, 32)
 
 
 def test_waveform_is_named(triovit, simulator, artifact_path):

@@ -322,8 +322,8 @@ REFUSED = {
         8,
         8,
         lambda net: net.dw("dw", net.stem(8)),
-        TOY.with_(name="low", h_rows=8),
-        "layer stem.0: its output of 8 channels x 16 pixels does not fit buffer H of configuration low (2 rows); "
+        TOY.with_(name="low", h_rows=4),
+        "layer stem.0: its output of 8 channels x 16 pixels does not fit buffer H of configuration low (1 rows); "
         "use a larger configuration or a smaller resolution",
     ),
     "narrow picture": (

@@ -34,6 +34,7 @@ REGISTERS = {
     "ERROR": _register(2, code=(0, 4, "read only"), index=(16, 16, "read only")),
     "PROGRAM_ADDR_LO": _register(3), "PROGRAM_ADDR_HI": _register(4), "PROGRAM_COUNT": _register(5),
     "WEIGHTS_ADDR_LO": _register(6), "WEIGHTS_ADDR_HI": _register(7), "WEIGHTS_BEATS": _register(8),
+    "WEIGHTS_REPEATED": _register(16), "WEIGHTS_PASSES": _register(17),
     "INPUT_ADDR_LO": _register(9), "INPUT_ADDR_HI": _register(10),
     "OUTPUT_ADDR_LO": _register(11), "OUTPUT_ADDR_HI": _register(12),
     "CYCLES": _register(15, value=(0, 32, "read only")),
