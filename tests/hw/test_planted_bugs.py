@@ -24,6 +24,7 @@ from hw.engines.mat import MatEngine
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.rmac import RMacEngine
+from hw.memory.act_buffer import ActBuffer
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
@@ -56,6 +57,11 @@ def product(net: NetworkBuilder) -> None:
 def block(net: NetworkBuilder) -> None:
     stem = net.stem(6)
     net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
+
+
+def folded(net: NetworkBuilder) -> None:
+    """One channel group over all sub-buffers of H, and a last segment that is not whole."""
+    net.dw("dw", net.stem(3))
 
 
 def plain_block(net: NetworkBuilder) -> None:
@@ -137,6 +143,7 @@ NETWORKS = (
     product,
     block,
     stride,
+    folded,
     attention,
     wide_attention,
     small_sums,
@@ -154,7 +161,7 @@ NETWORKS = (
 
 def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0) -> str | None:
     """How the run of a network fails; None where everything is as it must be."""
-    net = NetworkBuilder(30, 4, 6)
+    net = NetworkBuilder(30, *((8, 10) if grow is folded else (4, 6)))
     grow(net)
     try:
         lines, program, run = core_check.run_network(net, BATCHES, stall=stall, limit=int(LIMIT / (1 - stall)))
@@ -199,12 +206,12 @@ def shifted_parameters(*args: Any) -> Packet:
 
 def padded_with(change: Callable[[np.ndarray], Any]) -> Callable:
     """Packets of depthwise weights with other padding, made from the true one."""
-    return lambda config, weight, pad: true_depthwise_packet(config, weight, change(pad))
+    return lambda config, weight, pad, fold: true_depthwise_packet(config, weight, change(pad), fold)
 
 
-def padding_in_the_first_row(config: Any, weight: np.ndarray, pad: np.ndarray) -> Packet:
+def padding_in_the_first_row(config: Any, weight: np.ndarray, pad: np.ndarray, fold: int) -> Packet:
     """Rows behind a set's first one have no padding."""
-    packet = true_depthwise_packet(config, weight, pad)
+    packet = true_depthwise_packet(config, weight, pad, fold)
     payload = packet.payload.copy().reshape(packet.rows, config.wide, config.t, config.s)
     payload[np.arange(packet.rows) % -(-weight.shape[1] // (config.t - 1)) > 0, :, -1] = 0
     return replace(packet, payload=payload.reshape(packet.payload.shape))
@@ -372,7 +379,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         fine_attention,
         0,
     ),
-    "quotient shifted too far": ("hw.compiler.lower.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
+    "quotient shifted too far": ("hw.compiler.attention.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
     "residual multiplier off by one": (
         "hw.units.post_processor.SecondStep",
         tampered(SecondStep, three=plus(1)),
@@ -502,6 +509,48 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", constant(0))),
         block,
+        0,
+    ),
+    "outside as in the first chunk": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, beat=with_field("outside", lambda outside: Cat(outside[0] for _ in range(TOY.wide)))),
+        folded,
+        0,
+    ),
+    "folded channel groups written to one sub-buffer": (
+        "hw.core.ActBuffer",
+        tampered(ActBuffer, write__payload=with_field("fold", constant(0))),
+        folded,
+        0,
+    ),
+    "folded channel groups read from one sub-buffer": (
+        "hw.core.ActBuffer",
+        tampered(ActBuffer, read__fold=constant(0)),
+        folded,
+        0,
+    ),
+    "twice folded channel groups read as once folded": (
+        "hw.core.ActBuffer",
+        tampered(ActBuffer, read__fold=lambda fold: fold & 1),
+        folded,
+        0,
+    ),
+    "weights for the first chunk only": (
+        "hw.compiler.lower.depthwise_packet",
+        lambda config, weight, pad, fold: true_depthwise_packet(config, weight, pad),
+        folded,
+        0,
+    ),
+    "a segment of folded chunks too short": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, task=with_field("step_x", plus(1))),
+        folded,
+        0,
+    ),
+    "chunks beyond the last pixel": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, beat=with_field("mask", ONES)),
+        folded,
         0,
     ),
     "taps of the neighbouring lane": (
