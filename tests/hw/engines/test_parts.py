@@ -330,6 +330,20 @@ DW_TASKS = [
 @pytest.mark.parametrize(("kernel", "stride", "height", "width", "groups"), DW_TASKS)
 def test_depthwise_beats_read_every_tap_of_every_pixel(kernel, stride, height, width, groups, config):
     """Each output pixel of each channel group meets its kernel's taps once, from the pixel under them or from outside the map."""
+    check_depthwise_beats(kernel, stride, height, width, groups, config, 0)
+
+
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    ("kernel", "height", "width", "groups", "fold"),
+    [(3, 5, 7, 1, 1), (3, 6, 9, 2, 1), (5, 7, 9, 1, 2), (3, 3, 20, 1, 2), (3, 9, 1, 1, 1)],
+)
+def test_depthwise_beats_of_folded_channel_groups(kernel, height, width, groups, fold, config):
+    """The same, chunk by chunk."""
+    check_depthwise_beats(kernel, 1, height, width, groups, config, fold)
+
+
+def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
     out_h, out_w = -(-height // stride), -(-width // stride)
     task = Task(
         "dw",
@@ -343,10 +357,12 @@ def test_depthwise_beats_read_every_tap_of_every_pixel(kernel, stride, height, w
             "h_in": height,
             "w_in": width,
             "w_out": out_w,
-            "step_y": config.l // out_w,
-            "step_x": config.l % out_w,
+            "step_y": (config.l << fold) // out_w,
+            "step_x": (config.l << fold) % out_w,
+            "src_fold": fold,
         },
     )
+    share = config.wide >> fold
     beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=0.3)
     assert len(beats) == task.beats(config) and issued == task.results(config)
     met: dict[tuple[int, int], list] = {}
@@ -359,11 +375,13 @@ def test_depthwise_beats_read_every_tap_of_every_pixel(kernel, stride, height, w
             beat["offset"] == beat["src_cg"] // config.wide * rows + tap[first] // (config.t - 1)
             and beat["lane"] == tap[first] % (config.t - 1)
         )
-        for lane in range(config.l):
-            if beat["mask"] >> lane & 1:
+        for pixel in range(config.l << fold):
+            chunk, lane = divmod(pixel, config.l)
+            assert len({beat["outside"][chunk * share + group] for group in range(share)}) == 1
+            if beat["mask"][chunk] >> lane & 1:
                 # At stride 2 a lane takes every second word of what was read.
-                source = None if beat["outside"] >> lane & 1 else beat["px"] + lane * stride
-                met.setdefault((beat["out_px"] + lane, beat["src_cg"]), []).append(source)
+                source = None if beat["outside"][chunk * share] >> lane & 1 else beat["px"] + pixel * stride
+                met.setdefault((beat["out_px"] + pixel, beat["src_cg"]), []).append(source)
     expected = {}
     for y in range(out_h):
         for x in range(out_w):
