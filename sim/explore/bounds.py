@@ -25,9 +25,12 @@ class Step:
 
 
 def steps(prediction: Prediction) -> Iterator[Step]:
-    """The prediction cut before every task that waits for all units; the steps' cycles add up to the prediction's."""
+    """The prediction cut before every task that waits for all units; the steps' cycles add up to the prediction's.
+
+    LOAD of the next picture may be under way beside such a task.
+    """
     times = prediction.tasks
-    firsts = [index for index, time in enumerate(times) if index == 0 or time.task.wait == ALL]
+    firsts = [index for index, time in enumerate(times) if index == 0 or ALL & ~Unit.LOAD in time.task.wait]
     begins = [0, *(times[index].start for index in firsts[1:]), prediction.cycles]
     for (first, last), (begin, end) in zip(pairwise([*firsts, len(times)]), pairwise(begins), strict=True):
         yield Step(tuple(time.task for time in times[first:last]), end - begin)

@@ -25,6 +25,8 @@ class Setting:
     latency: int = 60
     #: Share of the board's lookup tables that those counted may take; the rest is for the gates that nobody counts.
     lut_share: float = 0.4
+    #: Pictures of a run.
+    batch: int = 1
 
     def room(self) -> dict[str, float]:
         """What a point may take of each resource."""
@@ -47,10 +49,11 @@ class Point:
     #: All fields of the `AcceleratorConfig`.
     configuration: Mapping[str, int | str]
     multipliers: int
-    #: Products of the network.
+    #: Products of a run.
     macs: int
-    #: Of one picture alone, as predicted.
+    #: Of a run, as predicted, and its pictures.
     cycles: int
+    pictures: int
     fps: float
     #: Two operations a product.
     gops: float
@@ -60,7 +63,7 @@ class Point:
     resources: Mapping[str, float]
     #: The same as shares of the board.
     shares: Mapping[str, float]
-    #: Cycles by bound (`sim.explore.bounds`), and the bound with most of them.
+    #: Cycles of a run by bound (`sim.explore.bounds`), and the bound with most of them.
     bounds: Mapping[str, int]
     bound: str
     #: The resources that exceed the board's room for them.
@@ -86,8 +89,8 @@ class Timed:
     bounds: dict[str, int]
 
 
-def timed(artifact: Artifact, config: AcceleratorConfig, latency: int) -> Timed:
-    """Compile and predict.
+def timed(artifact: Artifact, config: AcceleratorConfig, latency: int, batch: int = 1) -> Timed:
+    """Compile for runs of ``batch`` pictures and predict one.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def timed(artifact: Artifact, config: AcceleratorConfig, latency: int) -> Timed:
         The network cannot be mapped on the configuration, or the cycle model does not hold for it.
     """
     require_covered(config, latency)
-    program = compile_network(artifact, config)
+    program = compile_network(artifact, config, batch)
     program.descriptors  # noqa: B018 - a size that a descriptor cannot hold is found here
     prediction = predict(program, Memory(latency))
     return Timed(prediction.cycles, prediction.macs, bounds(prediction, config))
@@ -114,7 +117,7 @@ def require_covered(config: AcceleratorConfig, latency: int) -> None:
 def measured(done: Timed, config: AcceleratorConfig, setting: Setting) -> Point:
     """The point of a configuration whose cycles are known."""
     cost, board = estimate(config), setting.board
-    fps = setting.clock_mhz * 1e6 / done.cycles
+    runs = setting.clock_mhz * 1e6 / done.cycles
     resources = {
         "dsp": cost.dsp,
         "bram36": cost.bram36,
@@ -132,8 +135,9 @@ def measured(done: Timed, config: AcceleratorConfig, setting: Setting) -> Point:
         multipliers=config.multipliers,
         macs=done.macs,
         cycles=done.cycles,
-        fps=fps,
-        gops=2e-9 * done.macs * fps,
+        pictures=setting.batch,
+        fps=setting.batch * runs,
+        gops=2e-9 * done.macs * runs,
         utilization=done.macs / (done.cycles * config.multipliers),
         resources=resources,
         shares={name: taken / whole[name] for name, taken in resources.items()},

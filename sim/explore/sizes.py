@@ -57,13 +57,15 @@ def rows_in_use(program: Program) -> dict[int, int]:
             buffer = task.fields.get(copy)
             if isinstance(buffer, Buffer) and buffer in used:
                 wide = program.config.wide if buffer is Buffer.H else 1
-                height = -(-task.get("dst_cg_end") // wide) * task.get("dst_rows")
+                fold = task.get("dst_fold") if buffer is Buffer.H else 0
+                rows = task.get("dst_rows")
+                height = -(-rows >> fold) if fold else -(-task.get("dst_cg_end") // wide) * rows
                 used[buffer] = max(used[buffer], task.get(f"{copy}_base") + height)
     return used
 
 
-def fitted(machine: Machine, artifact: Artifact) -> AcceleratorConfig:
-    """The machine with the rows that the network takes of buffers without end, times ``machine.buffers`` percent.
+def fitted(machine: Machine, artifact: Artifact, batch: int = 1) -> AcceleratorConfig:
+    """The machine with the rows that runs of ``batch`` pictures take of buffers without end, times ``machine.buffers`` percent.
 
     The compiler puts a tensor where it puts it in a larger buffer as long as that place is there, so the network compiles to the
     same program with just the rows that it took.
@@ -74,7 +76,7 @@ def fitted(machine: Machine, artifact: Artifact) -> AcceleratorConfig:
         The architecture cannot have these sizes, or the network cannot be mapped on them.
     """
     config = roomy(machine, artifact)
-    used = rows_in_use(compile_network(artifact, config))
+    used = rows_in_use(compile_network(artifact, config, batch))
     rows = {buffer: -(-count * machine.buffers // 100) for buffer, count in used.items()}
     return config.with_(
         h_rows=rows[Buffer.H] * config.wide,

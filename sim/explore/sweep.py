@@ -45,6 +45,7 @@ class Exploration:
             "clock_mhz": self.setting.clock_mhz,
             "latency": self.setting.latency,
             "lut_share": self.setting.lut_share,
+            "batch": self.setting.batch,
             "space": asdict(self.space),
             "pareto": self.pareto,
             "points": [asdict(point) for point in self.points],
@@ -106,8 +107,8 @@ def _evaluated(
     """The points of one machine: its cycles are the same whatever its requantizers are made of."""
     artifact = blank_artifact(network)
     try:
-        config = fitted(machine, artifact)
-        done = timed(artifact, config, setting.latency)
+        config = fitted(machine, artifact, setting.batch)
+        done = timed(artifact, config, setting.latency, setting.batch)
     except UserError as error:
         return (Refused(machine_name(machine), asdict(machine), str(error)),)
     return tuple(measured(done, with_slots(config, one), setting) for one in slots)
@@ -119,7 +120,7 @@ def _preset(network: NetworkSpec, setting: Setting) -> tuple[Point | Refused, ..
     if config is None:
         return ()
     try:
-        return (measured(timed(blank_artifact(network), config, setting.latency), config, setting),)
+        return (measured(timed(blank_artifact(network), config, setting.latency, setting.batch), config, setting),)
     except UserError as error:
         sizes = {axis.name: int(getattr(config, axis.name)) for axis in fields(Machine) if hasattr(config, axis.name)}
         return (Refused(config.name, sizes, str(error)),)

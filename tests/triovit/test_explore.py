@@ -36,10 +36,11 @@ def test_the_document(triovit, tmp_path):
     assert result.code == 0, result.err
     document = result.document
     assert list(document) == [
-        *("schema", "network", "resolution", "board", "clock_mhz", "latency", "lut_share", "space", "pareto", "points", "refused")
+        *("schema", "network", "resolution", "board", "clock_mhz", "latency", "lut_share", "batch", "space", "pareto", "points"),
+        "refused",
     ]
     assert list(document["points"][0]) == [
-        *("name", "configuration", "multipliers", "macs", "cycles", "fps", "gops", "utilization", "resources", "shares"),
+        *("name", "configuration", "multipliers", "macs", "cycles", "pictures", "fps", "gops", "utilization", "resources", "shares"),
         *("bounds", "bound", "over", "fits"),
     ]
     assert document["space"]["first_dsp"] == [0, 50]
@@ -123,9 +124,23 @@ def test_a_place_that_is_none_is_told_before_the_work(triovit, tmp_path):
     assert result.err == f"error: {tmp_path / 'file'}: exists and is not a directory; choose another name\n"
 
 
+def test_pictures_of_a_run(triovit):
+    """The fully connected layers' weights are read once for both."""
+    alone, both = (triovit(*SMALL, "--batch", batch, "--l", 4, "--json").document for batch in (1, 2))
+    assert (alone["batch"], both["batch"]) == (1, 2)
+    named = {point["name"]: point for point in alone["points"]}
+    for point in both["points"]:
+        one = named[point["name"]]
+        assert (one["pictures"], point["pictures"], point["macs"]) == (1, 2, 2 * one["macs"])
+        assert one["cycles"] < point["cycles"] < 2 * one["cycles"]
+        assert point["fps"] == pytest.approx(2 * 200e6 / point["cycles"])
+        assert sum(point["bounds"].values()) == point["cycles"]
+    assert "2 pictures a run" in triovit(*SMALL, "--batch", 2, "--l", 4).out
+
+
 def test_the_documents_table_is_current():
     """The part of the default space that docs/exploration.md's table comes from: the rest is beaten or refused."""
-    space = Space(m=(8,), l=(8, 16), z_rows=(64,), divisor_rows=(64,))
+    space = Space(m=(8,), l=(8, 16), z_rows=(64,))
     found = explore(spec("b1"), Setting(board("zcu102")), space, backend="sequential")
     rows = [
         (point.name, f"{point.cycles:,}", f"{point.fps:.1f}", f"{point.resources['dsp']:,}", f"{point.resources['bram36']:g}")

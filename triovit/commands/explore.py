@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from triovit import files
-from triovit.options import Numbers, res_option
+from triovit.options import Numbers, batch_option, res_option
 from triovit.output import emit, facts, json_option, plain, table
 from triovit.progress import shown
 
@@ -31,6 +31,7 @@ def _axis(option: str, text: str, smallest: int = 1) -> Callable[[F], F]:
 @click.option("--model", required=True, metavar="MODEL", help="A name (b0 .. b3, digits) or a checkpoint file.")
 @click.option("--board", "board_name", default="zcu102", show_default=True, metavar="BOARD", help="zcu102, zcu104 or kv260.")
 @res_option
+@batch_option
 @click.option("--clock", type=click.FloatRange(1, 1000), default=200, show_default=True, metavar="MHZ", help="Clock.")
 @click.option(
     "--latency", type=click.IntRange(0, 10_000), default=60, show_default=True, metavar="CYCLES",
@@ -61,6 +62,7 @@ def command(
     model: str,
     board_name: str,
     resolution: tuple[int, int] | None,
+    batch: int,
     clock: float,
     latency: int,
     lut_share: int,
@@ -87,7 +89,7 @@ def command(
     with shown() as progress:
         found = explore(
             network,
-            Setting(board(board_name), clock, latency, lut_share / 100),
+            Setting(board(board_name), clock, latency, lut_share / 100, batch),
             Space(**given),
             jobs=jobs,
             backend=backend,
@@ -100,6 +102,10 @@ def command(
     emit(document, as_json, lambda: _show(found, output))
 
 
+def _pictures(batch: int) -> str:
+    return "one picture at a time" if batch == 1 else f"{batch} pictures a run"
+
+
 def _show(found: "Exploration", output: Path | None) -> None:
     head = ("point", "cycles", "FPS", "GOPS", "utilization", "DSP", "BRAM36", "LUT", "bound")
     table(
@@ -107,7 +113,7 @@ def _show(found: "Exploration", output: Path | None) -> None:
         [
             (
                 point.name,
-                f"{point.cycles:,}",
+                f"{point.cycles / point.pictures:,.0f}",
                 f"{point.fps:,.1f}",
                 f"{point.gops:,.1f}",
                 f"{point.utilization:.1%}",
@@ -125,7 +131,7 @@ def _show(found: "Exploration", output: Path | None) -> None:
     click.echo()
     facts(
         {
-            "network": f"{found.network} at {height}x{width}, one picture at a time",
+            "network": f"{found.network} at {height}x{width}, {_pictures(found.setting.batch)}",
             "board": f"{found.setting.board.name} ({found.setting.board.part}) at {found.setting.clock_mhz:g} MHz",
             "points": f"{len(found.points)}: {fitting} fit, {len(found.points) - fitting} are too large; shown: the best",
             **_refusals(found),

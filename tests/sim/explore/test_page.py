@@ -22,7 +22,7 @@ def found() -> Exploration:
 
 
 def made(cost: int, fps: float) -> Point:
-    return Point("made", {}, 1, 1, 1, fps, 1, 1, {"dsp": cost}, {}, {}, "", (), True)
+    return Point("made", {}, 1, 1, 1, 1, fps, 1, 1, {"dsp": cost}, {}, {}, "", (), True)
 
 
 def test_the_best_at_every_cost():
