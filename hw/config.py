@@ -56,7 +56,9 @@ class AcceleratorConfig:
     #: are made of lookup tables and take as many cycles.
     first_dsp_slots: int
     second_dsp_slots: int
-    #: Depth of the result queue between an engine and post-processing, in words of L x M accumulators.
+    #: Depth of the result queue between an engine and post-processing, in words of L x M accumulators. Room is reserved when the
+    #: last beat of a sum is issued: with less than ``4 * t`` depthwise layers wait for it. A memory of 32 rows costs what one of 16
+    #: does.
     result_depth: int = 16
     #: Address bits of the AXI4 master.
     axi_address_bits: int = 40
@@ -195,6 +197,7 @@ ZCU102 = AcceleratorConfig(
     max_picture_width=512,
     first_dsp_slots=8,
     second_dsp_slots=0,
+    result_depth=32,
 )
 
 CONFIGURATIONS = {config.name: config for config in (TOY, ZCU102)}

@@ -187,6 +187,8 @@ class PwProduct:
         # Post-processing takes a result a cycle, and R-MAC's first.
         left = max(0, dw_cycles - depthwise.results(self.config))
         alone = min(self.pixels, min(dw_cycles // rows, left // self.tiles(False)) * lp)
+        if not self._joint():
+            alone = self.pixels
         per_pixel = self.matrix_macs()
         tasks = []
         if alone:

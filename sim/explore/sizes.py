@@ -45,6 +45,7 @@ def roomy(machine: Machine, artifact: Artifact) -> AcceleratorConfig:
         max_picture_width=1 << ceil_log2(max(_LEAST_WIDTH, artifact.input_shape[2])),
         first_dsp_slots=0,
         second_dsp_slots=0,
+        result_depth=4 * m,
         axi_burst=machine.axi_burst,
     )
 

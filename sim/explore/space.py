@@ -33,7 +33,7 @@ class Space:
     """The values of every axis; the points are all combinations, in the order of the axes.
 
     N, T and S are no axes: an accelerator's lanes fill one word, so they equal M. A beat of the memory port has N x M bytes, so
-    the port follows the array. ``result_depth`` is none either, since the cycle model does not know it.
+    the port follows the array. ``result_depth`` is none either: it is as large as the cycle model takes it to be.
     """
 
     m: tuple[int, ...] = (4, 8)

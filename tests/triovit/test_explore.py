@@ -40,7 +40,8 @@ def test_the_document(triovit, tmp_path):
         "refused",
     ]
     assert list(document["points"][0]) == [
-        *("name", "configuration", "multipliers", "macs", "cycles", "pictures", "fps", "gops", "utilization", "resources", "shares"),
+        *("name", "configuration", "multipliers", "macs", "cycles", "pictures", "fps", "gops", "utilization"),
+        *("resources", "shares"),
         *("bounds", "bound", "over", "fits"),
     ]
     assert document["space"]["first_dsp"] == [0, 50]
