@@ -57,8 +57,7 @@ class AcceleratorConfig:
     first_dsp_slots: int
     second_dsp_slots: int
     #: Depth of the result queue between an engine and post-processing, in words of L x M accumulators. Room is reserved when the
-    #: last beat of a sum is issued: with less than ``4 * t`` depthwise layers wait for it. A memory of 32 rows costs what one of 16
-    #: does.
+    #: last beat of a sum is issued: with less than ``4 * t`` depthwise layers wait for it. 32 rows cost what 16 do.
     result_depth: int = 16
     #: Address bits of the AXI4 master.
     axi_address_bits: int = 40
