@@ -89,9 +89,9 @@ def test_both_pipelines_overlap_in_the_hardware(run):
     report = run[0]
     # Inter-layer pipeline: the pointwise or group convolution runs while the depthwise one does.
     assert overlap(report, "S1.0.MB.dw", "S1.0.MB.pw2") > 400
-    assert overlap(report, "S2.1.MLA.agg.dw5", "S2.1.MLA.agg.gpw") > 400
-    # Attention pipeline: K^T V of the second batch beside divisors and quotients of the first.
-    assert overlap(report, "S2.1.MLA.att", "S2.1.MLA.att") > 40
+    assert overlap(report, "S2.1.MLA.agg.dw5", "S2.1.MLA.agg.gpw") > 300
+    # Attention: divisors and quotients of the heads that do not wait for the aggregation, beside its depthwise layer.
+    assert overlap(report, "S2.1.MLA.agg.dw5", "S2.1.MLA.att") > 100
 
 
 def test_a_wrong_value_in_memory_is_found(artifact, monkeypatch):
@@ -122,8 +122,10 @@ def test_the_report_says_what_was_run(run):
     assert len(report.layers) == 33
     assert sum(row.macs for row in report.layers) == report.macs
     assert result.violations == []
-    # Every picture takes the same time: nothing is left of the one before.
-    assert len({one["cycles"] for one in result.reports}) == 1
+    # Every picture takes the same time, and nothing is left of the one before but whose turn it is to read: before the first
+    # picture it is another's.
+    first, *others = (one["cycles"] for one in result.reports)
+    assert len(set(others)) == 1 and abs(first - others[0]) < 0.005 * others[0]
 
 
 # ---- memory -------------------------------------------------------------------------------------------------------------------

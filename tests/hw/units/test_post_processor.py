@@ -55,7 +55,7 @@ class Workload:
             "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
             "res_zero": self.integer(-128, 128),
-            "use_code": 0, "logits": 0, "wide": 0, **fixed,
+            "use_code": 0, "logits": 0, "wide": 0, "dst_fold": self.integer(0, 3), **fixed,
         }
 
     def param(self):
@@ -201,7 +201,7 @@ class Model:
         if ordinary:
             out |= {
                 "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
-                                  "rows": task["dst_rows"], "words": q.tolist()},
+                                  "rows": task["dst_rows"], "fold": task["dst_fold"], "words": q.tolist()},
                 "write_dst": dst.value, "write_t": wide.tolist(),
             }
             if task["dst2_on"]:
