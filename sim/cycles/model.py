@@ -74,6 +74,8 @@ class _Run:
         # Completed pixels of the last DW task, of the last LOAD, and when they can be read.
         self.progress: list[tuple[int, int]] = []
         self.loaded: list[tuple[int, int]] = []
+        # When post-processing has had all results of the last DW task, were it never idle from its first beat on.
+        self.depthwise_results = 0
         self.dispatched = memory.latency + FETCH - DISPATCH
 
     def go(self) -> Prediction:
@@ -156,6 +158,9 @@ class _Run:
                     arrived = (ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True))
                     now = max(now + 1, *arrived)
                 now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
+        if task.get("gated") and not task.get("behind_load"):
+            # Post-processing takes a result a cycle, of either engine.
+            now = max(now, self.depthwise_results + len(engines) * task.results(self.config))
         for ring in rings:
             ring.release(tiles * depth, now + self.timing.ring)
         self._release_params(task, tiles, now)
@@ -200,6 +205,7 @@ class _Run:
         taps, sets = task.get("kernel") ** 2, task.get("tiles")
         groups = task.get("dst_cg_end") - task.get("dst_cg")
         rows = -(-taps // config.taps_per_row)
+        self.depthwise_results = now + task.results(config)
         now -= 1
         self.progress = []
         last_steps = config.wide if task.get("src_fold") else groups - (sets - 1) * config.wide
