@@ -7,7 +7,7 @@ from pathlib import Path
 from sim.explore.bounds import BOUNDS
 from sim.explore.plot import AXES, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, plot
 from sim.explore.sweep import Exploration
-from triovit.errors import UserError
+from sim.templates import environment
 from triovit.files import write_text
 
 #: The page's name in its directory.
@@ -31,19 +31,8 @@ def write_page(directory: str | os.PathLike[str], found: Exploration) -> Path:
 
 
 def _render(found: Exploration) -> str:
-    try:
-        import jinja2
-    except ModuleNotFoundError as error:
-        raise UserError("the page needs the package jinja2; install it with: pip install 'triovit[sim]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     height, width = found.resolution
-    return environment.get_template(_TEMPLATE).render(
+    return environment(_TEMPLATES, "page").get_template(_TEMPLATE).render(
         title=f"{found.network} at {height}x{width} on {found.setting.board.name}",
         found=found,
         pareto=[found.named(name) for name in found.pareto],

@@ -8,7 +8,8 @@ from sim.report.charts import KINDS, range_panels, timeline
 from sim.report.data import LayerRow, ReportData
 from sim.report.quantization import QuantizationData
 from sim.report.quantization_charts import divisor_bars, error_chart
-from triovit.errors import InternalError, UserError
+from sim.templates import environment
+from triovit.errors import InternalError
 from triovit.files import write_text
 
 #: The page's name in its directory.
@@ -33,18 +34,8 @@ def deviation(layer: LayerRow) -> str:
 
 
 def _render(data: ReportData | None, quantization: QuantizationData | None) -> str:
-    try:
-        import jinja2
-    except ModuleNotFoundError as error:
-        raise UserError("the report needs the package jinja2; install it with: pip install 'triovit[sim]'") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, deviation=deviation, decibels=decibels)
+    templates = environment(_TEMPLATES, "report")
+    templates.filters.update(percent=percent, deviation=deviation, decibels=decibels)
     shown = data or quantization
     if shown is None:
         raise InternalError("a report needs a simulation or a quantization")
@@ -56,7 +47,7 @@ def _render(data: ReportData | None, quantization: QuantizationData | None) -> s
         **(_simulation(data) if data else {"timeline": None}),
         **(_quantization(quantization) if quantization else {}),
     }
-    return environment.get_template(_TEMPLATE).render(values)
+    return templates.get_template(_TEMPLATE).render(values)
 
 
 def _simulation(data: ReportData) -> dict[str, Any]:
