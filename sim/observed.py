@@ -51,11 +51,12 @@ def observe(
         if not tasks:
             continue
         side_by_side = layer.name in program.batch.vectors
-        own = records if program.batch.pictures == 1 or side_by_side else records[_during(records, program, starts, tag, picture)]
+        own = records[records["tag"] == tag]
+        if program.batch.pictures > 1 and not side_by_side:
+            own = own[_during(own, program, starts, tag, picture)]
         tasks = [task for task in tasks if task.picture in (None, picture)]
         if layer.kind == "attention":
-            mine = own[own["tag"] == tag]
-            for part, (values, when) in _attention(mine, tasks, layer).items():
+            for part, (values, when) in _attention(own, tasks, layer).items():
                 tensors[f"{layer.name}.{part}"], cycles[f"{layer.name}.{part}"] = values, when
         target = next(task.get("dst") for task in tasks if task.opcode in _WRITES_TENSORS)
         channels, pixels = layer.output_shape[0], int(np.prod(layer.output_shape[1:], dtype=int))
@@ -67,7 +68,7 @@ def observe(
 
 
 def _during(records: NDArray[np.void], program: Program, starts: Sequence[int], tag: int, picture: int) -> NDArray[np.bool_]:
-    """Which records were written between a layer's first dispatch for one picture and that for the next one."""
+    """Which of a layer's records were written between its first dispatch for one picture and that for the next one."""
     firsts: dict[int | None, int] = {}
     for task, start in zip(program.tasks, starts, strict=True):
         if task.get("tag") == tag and task.opcode not in (Opcode.LOAD, Opcode.STORE):

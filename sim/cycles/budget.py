@@ -51,11 +51,6 @@ class Step:
         return "; ".join(dict.fromkeys(seen))
 
 
-def fill(config: AcceleratorConfig) -> int:
-    """Cycles from one step's last beat to the next one's first: a result on its way to its buffer, the start of what reads it."""
-    return Timing.of(config).step
-
-
 def steps(program: Program, prediction: Prediction) -> list[Step]:
     """The program cut into steps, with today's prediction and the budget of each."""
     cut: list[list[int]] = []
@@ -100,7 +95,7 @@ def _budget(tasks: tuple[Task, ...], config: AcceleratorConfig, *, folded: bool)
         # The vectors of several pictures are the pixels of one product; its cost counts the stream of weights, once for all.
         together = (best_pw(config, FC_PICTURES, task.get("dst_cg_end"), task.get("depth")) for task in tasks)
         return -(-sum(mapping.cycles for mapping in together) // FC_PICTURES)
-    total = fill(config)
+    total = Timing.of(config).step
     if Opcode.KTV in opcodes:
         # Quotients are products of either engine; sums and depthwise layers are R-MAC's.
         return total * 3 + max(sum(work.values()) // 2, work[Opcode.KTV] + work.get(Opcode.DW, 0))
