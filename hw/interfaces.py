@@ -157,6 +157,7 @@ POST_FIELDS = (
     "dst2_on",
     "dst2",
     "dst2_base",
+    "dst2_cg_end",
     "lp",
     "z_row",
     "act",

@@ -64,6 +64,9 @@ def observe(
         here = slice(picture, picture + 1) if side_by_side else slice(None)
         tensors[layer.name] = np.where(found.written, found.values, UNWRITTEN)[:, here].reshape(layer.output_shape)
         cycles[layer.name] = found.cycles[:, here].reshape(layer.output_shape)
+        if (order := program.orders.get(layer.name)) is not None:
+            for found_there in (tensors, cycles):
+                found_there[layer.name] = found_there[layer.name][np.argsort(order)]
     return Observed(tensors, cycles)
 
 

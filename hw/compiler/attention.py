@@ -76,10 +76,13 @@ def head_batches(
     narrow_sources: Sequence[Place],
     destination: Destination,
     config: AcceleratorConfig,
+    queries_first: bool,
 ) -> list[HeadBatch]:
     """An attention's tasks, batch by batch in the order of the heads.
 
-    Two batches may be under way at a time: one being summed, one being divided. Codes are kept for one.
+    ``queries_first`` says how channels are ordered (:mod:`hw.compiler.heads`): the queries of all heads, then keys and values
+    head by head; or all three head by head. Two batches may be under way at a time: one being summed, one being divided. Codes
+    are kept for one.
 
     Raises
     ------
@@ -98,7 +101,7 @@ def head_batches(
             f"{config.name}; use a larger one or a smaller resolution"
         )
     every = exact_log2(config.l)
-    arrays, step = layer.arrays, 3 * groups
+    arrays, step = layer.arrays, 3 * groups  # channel groups of a head
     fine = layer.attrs["code_bits"] > CODE_BITS
     act = Act.QUOTIENT if fine else Act.NONE
     parts = {"wide": int(is_wide(layer))}
@@ -120,14 +123,19 @@ def head_batches(
     for index, (source, first, count) in enumerate(cut):
         heads = range(first_head, first_head + count)
         first_head += count
-        common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2), "src_step": step}
+        common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2)}
         wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
-        cg = first * step
+        if queries_first:
+            query, query_step = first * groups, groups
+            key, key_step = (wide_sources[source].groups // 3) + 2 * first * groups, 2 * groups
+        else:
+            query, query_step, key, key_step = first * step, step, first * step + groups, step
         fields = {
             **common,
             **wide,
-            "src_cg": cg + groups,
-            "v_cg": cg + 2 * groups,
+            "src_cg": key,
+            "src_step": key_step,
+            "v_cg": key + groups,
             "dst": Buffer.Z,
             "lp": every,
             "tiles": groups,
@@ -139,7 +147,8 @@ def head_batches(
         fields = {
             **common,
             **narrow,
-            "src_cg": cg,
+            "src_cg": query,
+            "src_step": query_step,
             "dst": Buffer.DIV,
             "dst_rows": rows,
             "lp": every,
@@ -153,7 +162,8 @@ def head_batches(
         fields = {
             **common,
             **narrow,
-            "src_cg": cg,
+            "src_cg": query,
+            "src_step": query_step,
             **destination.fields(),
             "dst_cg": heads.start * groups,
             "lp": split,

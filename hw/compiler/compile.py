@@ -1,29 +1,41 @@
 """The compiler: an artifact's layers to a program for a configuration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from amaranth.utils import exact_log2
 
 from hw.compiler import lower
 from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
+from hw.compiler.bands import Kept, cut, numbers, readers
 from hw.compiler.batch import check, unrolled, vector_layers
-from hw.compiler.lower import Destination, PwProduct
-from hw.compiler.places import BufferMap, Place
+from hw.compiler.heads import queries_first
+from hw.compiler.lower import Depthwise, Destination, PwProduct
+from hw.compiler.places import WHOLE, BufferMap, Place
 from hw.compiler.program import Batch, Program, pages
-from hw.compiler.tasks import ALL, Task
+from hw.compiler.tasks import ALL, Task, not_behind_load
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import MAX_FOLD, Buffer, Opcode
 from quant.artifact import Artifact
 from quant.layer import Layer
 from triovit.errors import UserError
 
+#: log2 of the rows of each channel group that a larger unfolded picture gets: LOAD runs ahead of the stem by as many.
+LOAD_RING = 7
+
+
+def _groups(layer: Layer) -> bool:
+    """Whether it is a group convolution."""
+    return layer.kind == "pw" and layer.attrs["groups"] > 1
+
 
 class _Compiler:
     """State of one compilation: where tensors lie, and until when."""
 
     def __init__(self, artifact: Artifact, config: AcceleratorConfig, pictures: int, vectors_in: tuple[Buffer, ...]):
-        self.artifact = artifact
+        self.artifact, self.orders = queries_first(artifact)
+        tensors = [artifact.input_name, *(layer.name for layer in artifact.layers)]
+        self.users = {tensor: readers(self.artifact.layers, tensor) for tensor in tensors}
         self.vectors = vector_layers(artifact) if pictures > 1 else ()
         self.pictures = pictures
         self.vectors_in = vectors_in
@@ -32,12 +44,7 @@ class _Compiler:
         self.map = BufferMap(config)
         self.wide: dict[str, Place] = {}  # the copy in H
         self.narrow: dict[str, Place] = {}  # the copy that MAT or the residual reader reads
-        self.users: dict[str, list[Layer]] = {}
-        for layer in artifact.layers:
-            for tensor in layer.inputs:
-                self.users.setdefault(tensor, []).append(layer)
-            if layer.post is not None and layer.post.residual is not None:
-                self.users.setdefault(layer.post.residual.tensor, []).append(layer)
+        self.kept: dict[str, Kept] = {}  # what is not kept whole
 
     def _refuse_what_no_engine_does(self, layer: Layer) -> None:
         """What the contract allows and the hardware does not compute."""
@@ -74,32 +81,98 @@ class _Compiler:
         head: list[Task] = []
         step = 0
         while step < len(layers):
-            layer = layers[step]
-            follower = layers[step + 1] if step + 1 < len(layers) else None
-            tasks = head if layer.name in self.vectors[1:] else body
-            done = 1
-            if (
-                layer.kind == "dw"
-                and follower is not None
-                and follower.kind == "pw"
-                and [u.name for u in self.users[layer.name]] == [follower.name]
-            ):
-                pair = self._dw_then_pw(layer, follower)
-                batches = self._batches_beside(step)
-                tasks += pair if batches is None else beside_aggregation(batches, pair[0], pair[1:])
-                done = 2 if batches is None else 3
-            else:
-                tasks += list(self._single(layer))
+            tasks = head if layers[step].name in self.vectors[1:] else body
+            found, done = self._whole_or_in_bands(step)
+            tasks += found
             step += done
             self._release(step)
         (head if self.vectors else body).append(self._store())
-        return self._program(body, head)
+        return self._program(not_behind_load(body), head)
+
+    def _whole_or_in_bands(self, step: int) -> tuple[list[Task], int]:
+        """The tasks of the next layers and how many these are: few with whole results, more where these do not fit."""
+        saved = self._saved()
+        try:
+            return self._step(step)
+        except UserError:
+            spans = [self.artifact.layers[step:end] for end in self._ends(step)]
+            options = [(count, span) for span in spans for count in numbers(span[-1].output_shape[1])]
+            # Each band costs a pipeline's fill a layer.
+            for count, span in sorted(options, key=lambda option: option[0]):
+                self._restore(saved)
+                try:
+                    return self._fused(span, count), len(span)
+                except UserError:
+                    continue
+            raise
+
+    def _step(self, step: int) -> tuple[list[Task], int]:
+        layers = self.artifact.layers
+        count = 2 if self._is_pair(step) else 1
+        if layers[step].kind in ("conv", "dw", "pw") and all(not _groups(layer) for layer in layers[step : step + count]):
+            return self._fused(layers[step : step + count], 1), count
+        if count == 1:
+            return list(self._single(layers[step])), 1
+        pair = self._dw_then_groups(layers[step], layers[step + 1])
+        batches = self._batches_beside(step)
+        if batches is None:
+            return pair, 2
+        return beside_aggregation(batches, pair[0], pair[1:]), 3
+
+    def _is_pair(self, step: int) -> bool:
+        """Whether a depthwise layer is followed by the product that alone reads it: MAT follows R-MAC then."""
+        two = self.artifact.layers[step : step + 2]
+        return [layer.kind for layer in two] == ["dw", "pw"] and [user.name for user in self.users[two[0].name]] == [two[1].name]
+
+    def _ends(self, step: int) -> Iterator[int]:
+        """Ends of spans of layers that can be computed in bands: only the last one's result is read outside."""
+        layers = self.artifact.layers
+        for end in range(step + 1, len(layers) + 1):
+            span = layers[step:end]
+            if span[-1].kind not in ("conv", "dw", "pw") or _groups(span[-1]):
+                return
+            inside = {layer.name for layer in span}
+            closed = all(user.name in inside for layer in span[:-1] for user in self.users[layer.name])
+            if closed and not self._is_pair(end - 1):
+                yield end
+
+    def _fused(self, layers: Sequence[Layer], bands: int) -> list[Task]:
+        """Convolutions and products, band by band: in each one layer after the other, a depthwise layer with what follows it."""
+        rows = cut(layers, bands)
+        # The last result is kept whole.
+        self.kept.update({layer.name: rows[layer.name].kept(self.config.l) for layer in layers[:-1]})
+        tasks: list[Task] = []
+        work: dict[str, PwProduct | Depthwise] = {}
+        for layer in layers:
+            if layer.kind == "conv":
+                stem = self._stem(layer)
+                work[layer.name] = stem
+                tasks.append(self._load(layer, stem))
+            else:
+                work[layer.name] = self._depthwise(layer) if layer.kind == "dw" else self._pw(layer, self.narrow[layer.inputs[0]])
+        first = self.artifact.layers.index(layers[0])
+        for band in range(bands):
+            before: Task | None = None
+            for index, layer in enumerate(layers):
+                start, end = rows[layer.name].pixels[band]
+                behind, before = before, None
+                if start == end:
+                    continue
+                own = work[layer.name].at(start // self.config.l)
+                if isinstance(own, Depthwise):
+                    tasks.append(own.task(*rows[layer.name].computed[band]))
+                    before = tasks[-1] if self._is_pair(first + index) else None
+                elif behind is not None:
+                    tasks += own.behind(behind, start, end)
+                else:
+                    tasks += own.after_load(start, end) if layer.kind == "conv" else own.alone(start, end)
+        return tasks
 
     def _program(self, body: list[Task], head: list[Task]) -> Program:
         _, height, width = self.artifact.input_shape
         places = {name: self.narrow.get(name) or self.wide[name] for name in self.tags}
         name, output, picture_bytes = str(self.artifact.network["name"]), self.artifact.output, 3 * height * width
-        one = Program(self.config, name, (*body, *head), places, output, picture_bytes)
+        one = Program(self.config, name, (*body, *head), places, output, picture_bytes, orders=self.orders)
         if self.pictures == 1:
             return one
         beat = self.config.beat_bytes
@@ -132,7 +205,7 @@ class _Compiler:
         """Take places for a layer's result: H where R-MAC reads it, X, Y or D where MAT or the residual reader does."""
         if layer.name in self.narrow:
             return Destination(self.narrow[layer.name])
-        groups, pixels = -(-layer.output_shape[0] // self.config.m), self._pixels(layer)
+        groups, pixels, kept = -(-layer.output_shape[0] // self.config.m), self._pixels(layer), self.kept.get(layer.name, WHOLE)
         if layer.name == self.artifact.output:
             place = self.map.take(layer.name, (Buffer.O,), groups, pixels, split)
             self.narrow[layer.name] = place
@@ -146,12 +219,16 @@ class _Compiler:
         places = []
         if wide:
             fold = self._fold(layer, users, groups, pixels, split)
-            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split, fold=fold)
+            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split, fold=fold, kept=kept)
             places.append(self.wide[layer.name])
         if mat or residual or not wide:
             working = layer.kind in ("dw", "attention", "pool") or any(user.kind == "attention" for user in users)
             buffers = (Buffer.D,) if working and not residual else (Buffer.X, Buffer.Y)
-            self.narrow[layer.name] = self.map.take(layer.name, buffers, groups, pixels, split)
+            if places and layer.name in self.orders:
+                # MAT reads the queries alone, a third, in whole results.
+                slots = self.config.l >> split
+                groups = min(groups, -(-groups // 3 // slots) * slots)
+            self.narrow[layer.name] = self.map.take(layer.name, buffers, groups, pixels, split, kept=kept)
             places.append(self.narrow[layer.name])
         return Destination(*places)
 
@@ -173,9 +250,8 @@ class _Compiler:
             return None
         return self.narrow[layer.post.residual.tensor]
 
-    def _pw(self, layer: Layer) -> PwProduct:
+    def _pw(self, layer: Layer, source: Place) -> PwProduct:
         config, residual = self.config, self._residual(layer)
-        source = self.narrow[layer.inputs[0]]
         weight = lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"]
         matrix = lower.padded(weight, config)
         pixels, depth = self._pixels(layer), matrix.shape[1] // config.m
@@ -201,24 +277,17 @@ class _Compiler:
             )
         return product
 
-    def _dw(self, layer: Layer) -> Task:
+    def _depthwise(self, layer: Layer) -> Depthwise:
         source = self.wide[layer.inputs[0]]
         shape = self.artifact.layer(layer.inputs[0]).output_shape
         destination = self._destination(layer, exact_log2(self.config.l))
-        return lower.depthwise(layer, self.tags[layer.name], source, destination, (shape[1], shape[2]), self.config)
+        return Depthwise(layer, self.tags[layer.name], source, destination, (shape[1], shape[2]), self.config)
 
-    def _dw_then_pw(self, layer: Layer, follower: Layer) -> list[Task]:
-        first = self._dw(layer)
-        if follower.attrs["groups"] > 1:
-            destination = self._destination(follower, lower.group_conv_split(follower, self.config))
-            source = self.narrow[layer.name]
-            return [
-                first,
-                *lower.group_conv(
-                    follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
-                ),
-            ]
-        return [first, *self._pw(follower).behind(first)]
+    def _dw_then_groups(self, layer: Layer, follower: Layer) -> list[Task]:
+        first = self._depthwise(layer).task()
+        destination = self._destination(follower, lower.group_conv_split(follower, self.config))
+        source, pixels = self.narrow[layer.name], self._pixels(follower)
+        return [first, *lower.group_conv(follower, self.tags[follower.name], source, destination, pixels, self.config, True)]
 
     def _batches_beside(self, step: int) -> list[HeadBatch] | None:
         """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""
@@ -233,6 +302,13 @@ class _Compiler:
             self._forget(attention.name)
             return None
 
+    def _saved(self) -> tuple[BufferMap, dict[str, Place], dict[str, Place]]:
+        return self.map.copy(), dict(self.wide), dict(self.narrow)
+
+    def _restore(self, saved: tuple[BufferMap, dict[str, Place], dict[str, Place]]) -> None:
+        held, wide, narrow = saved
+        self.map, self.wide, self.narrow, self.kept = held.copy(), dict(wide), dict(narrow), {}
+
     def _forget(self, tensor: str) -> None:
         self.map.free(tensor)
         self.narrow.pop(tensor, None)
@@ -241,22 +317,18 @@ class _Compiler:
     def _head_batches(self, layer: Layer) -> list[HeadBatch]:
         destination = self._destination(layer, attention_split(layer, self.config))
         wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
-        return head_batches(layer, self.tags[layer.name], wide, narrow, destination, self.config)
+        first = layer.inputs[0] in self.orders
+        return head_batches(layer, self.tags[layer.name], wide, narrow, destination, self.config, first)
 
     def _single(self, layer: Layer) -> Iterator[Task]:
         config, tag = self.config, self.tags[layer.name]
         match layer.kind:
-            case "conv":
-                yield self._load(layer)
-                yield from self._pw(layer).after_load()
-            case "pw" if layer.attrs["groups"] > 1:
+            case "pw" if _groups(layer):
                 source = self.narrow[layer.inputs[0]]
                 destination = self._destination(layer, lower.group_conv_split(layer, config))
                 yield from lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
-            case "pw" | "fc":
-                yield from self._pw(layer).alone()
-            case "dw":
-                yield self._dw(layer)
+            case "fc":
+                yield from self._pw(layer, self.narrow[layer.inputs[0]]).alone(0, self._pixels(layer))
             case "attention":
                 yield from in_turn(self._head_batches(layer))
             case "pool":
@@ -268,7 +340,8 @@ class _Compiler:
                 for pixel in range(source.pixels):
                     yield lower.layer_norm(layer, tag, source, destination, config, pixel)
 
-    def _load(self, layer: Layer) -> Task:
+    def _stem(self, layer: Layer) -> PwProduct:
+        """The stem, and places for its result and for the unfolded picture."""
         config, image = self.config, self.artifact.input_name
         _, height, width = self.artifact.input_shape
         if (
@@ -287,16 +360,35 @@ class _Compiler:
                 f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
         pixels, groups = self._pixels(layer), -(-27 // config.m)
-        place = self.map.take(image, (Buffer.D,), groups, pixels, 0, f"layer {layer.name}: its unfolded picture")
+        product = self._pw(layer, Place(Buffer.D, 0, 0, 0, groups, pixels, 0))
+        # Where the stem follows LOAD, a part of the picture is enough; where it does not, all of it must be there.
+        whole = -(-pixels // config.l)
+        rings = [ring for ring in range(LOAD_RING, 0, -1) if 1 << ring < whole] if product.follows_load else []
+        sizes = rings if whole > 1 << LOAD_RING and rings else [0, *rings]
+        for ring in sizes:
+            try:
+                what = f"layer {layer.name}: its unfolded picture"
+                place = self.map.take(image, (Buffer.D,), groups, pixels, 0, what, kept=Kept(ring=ring))
+            except UserError:
+                if ring == sizes[-1]:
+                    raise
+            else:
+                break
         self.narrow[image] = place
+        return replace(product, source=place)
+
+    def _load(self, layer: Layer, stem: PwProduct) -> Task:
+        place = stem.source
+        _, height, width = self.artifact.input_shape
         pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
         fields = {
             "tag": self.tags[layer.name],
             "dst": Buffer.D,
             "dst_base": place.base,
             "dst_rows": place.rows,
-            "dst_cg_end": groups,
-            "px_end": pixels,
+            "dst_ring": place.ring,
+            "dst_cg_end": place.groups,
+            "px_end": place.pixels,
             "stride": 2,
             "h_in": height,
             "w_in": width,

@@ -1,6 +1,6 @@
 """From layers to tasks, kind by kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ class Destination:
     second: Place | None = None
 
     def fields(self) -> dict[str, int | Buffer]:
-        """The descriptor's fields; both places have the same rows a channel group."""
+        """The descriptor's fields; both places have the same rows a channel group, in a ring or not."""
         fields: dict[str, int | Buffer] = {
             "dst": self.first.buffer,
             "dst_base": self.first.base,
@@ -34,10 +34,17 @@ class Destination:
             "dst_cg": 0,
             "dst_cg_end": self.first.groups,
             "dst_fold": self.first.fold,
+            "dst_ring": self.first.ring,
         }
         if self.second is not None:
             fields |= {"dst2_on": 1, "dst2": self.second.buffer, "dst2_base": self.second.base}
+            fields["dst2_cg_end"] = self.second.groups
         return fields
+
+
+    def at(self, row: int) -> "Destination":
+        """The same where windows begin with row ``row``."""
+        return Destination(self.first.at(row), self.second.at(row) if self.second is not None else None)
 
 
 def source_fields(place: Place) -> dict[str, int | Buffer]:
@@ -49,6 +56,7 @@ def source_fields(place: Place) -> dict[str, int | Buffer]:
         "src_skew": place.skew,
         "src_cg": 0,
         "src_fold": place.fold,
+        "src_ring": place.ring,
     }
 
 
@@ -68,6 +76,7 @@ def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer 
             "res_src": residual.buffer,
             "res_base": residual.base,
             "res_skew": residual.skew,
+            "res_ring": residual.ring,
             "res_zero": post.residual.zero,
         }
     return fields
@@ -98,6 +107,11 @@ class PwProduct:
     split: int
     pixels: int
     config: AcceleratorConfig
+
+    def at(self, row: int) -> "PwProduct":
+        """The same where windows begin with row ``row`` of their channel groups."""
+        residual = self.residual.at(row) if self.residual is not None else None
+        return replace(self, source=self.source.at(row), destination=self.destination.at(row), residual=residual)
 
     @property
     def groups(self) -> int:
@@ -152,17 +166,22 @@ class PwProduct:
         }
         return Task(self.layer.name, Opcode.PW, fields, wait, tuple(packets), macs)
 
-    def alone(self) -> list[Task]:
-        """The whole product, not overlapped with anything."""
-        return [self.task(0, self.pixels, joint=self._joint(), pixel_outer=False, macs=self.pixels * self.matrix_macs())]
+    def alone(self, start: int, end: int) -> list[Task]:
+        """Pixels ``start`` to ``end``, not overlapped with anything."""
+        return [self.task(start, end, joint=self._joint(), pixel_outer=False, macs=(end - start) * self.matrix_macs())]
 
-    def after_load(self) -> list[Task]:
-        """The whole product, pixel by pixel behind LOAD where the rings hold all weights."""
+    def after_load(self, start: int, end: int) -> list[Task]:
+        """The same, pixel by pixel behind LOAD where the rings hold all weights."""
+        if not self.follows_load:
+            return self.alone(start, end)
+        macs, both = (end - start) * self.matrix_macs(), Unit.MAT | Unit.RMAC
         joint = self._joint()
-        if not self._resident(joint):
-            return self.alone()
-        macs, both = self.pixels * self.matrix_macs(), Unit.MAT | Unit.RMAC
-        return [self.task(0, self.pixels, joint=joint, pixel_outer=True, gated=True, behind_load=True, wait=both, macs=macs)]
+        return [self.task(start, end, joint=joint, pixel_outer=True, gated=True, behind_load=True, wait=both, macs=macs)]
+
+    @property
+    def follows_load(self) -> bool:
+        """Whether the rings hold all weights at once, so that the product can follow LOAD pixel by pixel."""
+        return self._resident(self._joint())
 
     def _joint(self) -> bool:
         """Whether both engines together are faster."""
@@ -175,26 +194,25 @@ class PwProduct:
         tiles = self.tiles(joint)
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
-    def behind(self, depthwise: Task) -> list[Task]:
-        """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
+    def behind(self, depthwise: Task, start: int, end: int) -> list[Task]:
+        """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline)."""
         dw_cycles = depthwise.beats(self.config)
         rows = self.tiles(False) * self.depth
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
         beats = rows * (self.config.l >> self.split)
         if not self._resident(False) or beats > 2 * dw_cycles:
-            return self.alone()
+            return self.alone(start, end)
         lp = 1 << self.split
         # Post-processing takes a result a cycle, and R-MAC's first.
         left = max(0, dw_cycles - depthwise.results(self.config))
-        alone = min(self.pixels, min(dw_cycles // rows, left // self.tiles(False)) * lp)
-        if not self._joint():
-            alone = self.pixels
+        turn = min(end, start + min(dw_cycles // rows, left // self.tiles(False)) * lp) if self._joint() else end
         per_pixel = self.matrix_macs()
         tasks = []
-        if alone:
-            tasks.append(self.task(0, alone, joint=False, pixel_outer=True, gated=True, wait=Unit.MAT, macs=alone * per_pixel))
-        if alone < self.pixels:
-            tasks.append(self.task(alone, self.pixels, joint=True, pixel_outer=False, macs=(self.pixels - alone) * per_pixel))
+        if turn > start:
+            macs = (turn - start) * per_pixel
+            tasks.append(self.task(start, turn, joint=False, pixel_outer=True, gated=True, wait=Unit.MAT, macs=macs))
+        if turn < end:
+            tasks.append(self.task(turn, end, joint=True, pixel_outer=False, macs=(end - turn) * per_pixel))
         return tasks
 
     def matrix_macs(self) -> int:
@@ -270,53 +288,76 @@ def group_conv_split(layer: Layer, config: AcceleratorConfig) -> int:
     return exact_log2(config.l // slots) if slots & (slots - 1) == 0 and slots <= config.l else 0
 
 
-def depthwise(
-    layer: Layer, tag: int, source: Place, destination: Destination, in_size: tuple[int, int], config: AcceleratorConfig
-) -> Task:
-    """A depthwise convolution on R-MAC."""
-    channels, height, width = layer.output_shape
-    kernel, stride = layer.attrs["kernel"], layer.attrs["stride"]
-    if kernel not in (3, 5) or stride not in (1, 2):
-        raise UserError(
-            f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; "
-            f"supported are 3x3 and 5x5 at stride 1 and 2"
+@dataclass(frozen=True)
+class Depthwise:
+    """A depthwise convolution on R-MAC, ready to be cut into bands of rows."""
+
+    layer: Layer
+    tag: int
+    source: Place
+    destination: Destination
+    in_size: tuple[int, int]
+    config: AcceleratorConfig
+
+    def at(self, row: int) -> "Depthwise":
+        """The same where the result's window begins with row ``row`` of its channel groups."""
+        return replace(self, destination=self.destination.at(row))
+
+    def task(self, first: int = 0, end: int | None = None) -> Task:
+        """The task for rows ``first`` to before ``end`` of the result; all of them by default.
+
+        Raises
+        ------
+        UserError
+            A kernel or a number of channels that R-MAC cannot have.
+        """
+        layer, config, source = self.layer, self.config, self.source
+        channels, height, width = layer.output_shape
+        kernel, stride = layer.attrs["kernel"], layer.attrs["stride"]
+        if kernel not in (3, 5) or stride not in (1, 2):
+            raise UserError(
+                f"layer {layer.name}: a depthwise convolution of {kernel}x{kernel}, stride {stride} cannot be mapped; "
+                f"supported are 3x3 and 5x5 at stride 1 and 2"
+            )
+        groups = -(-channels // config.m)
+        if groups > config.param_rows * config.l:
+            raise UserError(
+                f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
+                f"{config.name}; use a larger one"
+            )
+        weight = layer.arrays["weight"].reshape(channels, -1)
+        weights = depthwise_packet(config, weight, layer.arrays["pad"], source.fold)
+        segment = config.l << source.fold
+        if weights.rows > config.weight_rows:
+            raise UserError(
+                f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
+                f"{config.weight_rows} of configuration {config.name}; use a larger one"
+            )
+        packets = (
+            param_packet(config, "rmac", 0, ChannelParams.of_layer(layer, config), list(range(0, groups, config.l))),
+            weights,
         )
-    groups = -(-channels // config.m)
-    if groups > config.param_rows * config.l:
-        raise UserError(
-            f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
-            f"{config.name}; use a larger one"
-        )
-    weight = layer.arrays["weight"].reshape(channels, -1)
-    weights = depthwise_packet(config, weight, layer.arrays["pad"], source.fold)
-    segment = config.l << source.fold
-    if weights.rows > config.weight_rows:
-        raise UserError(
-            f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
-            f"{config.weight_rows} of configuration {config.name}; use a larger one"
-        )
-    packets = (
-        param_packet(config, "rmac", 0, ChannelParams.of_layer(layer, config), list(range(0, groups, config.l))),
-        weights,
-    )
-    fields = {
-        "tag": tag,
-        **source_fields(source),
-        **destination.fields(),
-        **post_fields(layer, None),
-        "px_start": 0,
-        "px_end": height * width,
-        "lp": exact_log2(config.l),
-        "tiles": -(-groups // config.wide),
-        "kernel": kernel,
-        "stride": stride,
-        "h_in": in_size[0],
-        "w_in": in_size[1],
-        "w_out": width,
-        "step_y": segment // width,
-        "step_x": segment % width,
-    }
-    return Task(layer.name, Opcode.DW, fields, ALL, packets, height * width * int(weight.size))
+        end = height if end is None else end
+        fields = {
+            "tag": self.tag,
+            **source_fields(source),
+            **self.destination.fields(),
+            **post_fields(layer, None),
+            "px_start": first * width,
+            "px_end": end * width,
+            "y_start": first,
+            "px_in": first * stride * self.in_size[1],
+            "lp": exact_log2(config.l),
+            "tiles": -(-groups // config.wide),
+            "kernel": kernel,
+            "stride": stride,
+            "h_in": self.in_size[0],
+            "w_in": self.in_size[1],
+            "w_out": width,
+            "step_y": segment // width,
+            "step_x": segment % width,
+        }
+        return Task(layer.name, Opcode.DW, fields, ALL, packets, (end - first) * width * int(weight.size))
 
 
 def _vector_rows(layer: Layer, groups: int, config: AcceleratorConfig) -> list[int]:

@@ -1,10 +1,15 @@
 """Where tensors lie in the activation buffers, and who has to give way."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hw.compiler.bands import Kept
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Buffer
+from hw.interfaces import ROW_BITS
 from triovit.errors import UserError
+
+#: Nothing is left out.
+WHOLE = Kept()
 
 
 @dataclass(frozen=True)
@@ -12,7 +17,8 @@ class Place:
     """A tensor in a buffer (docs/architecture.md, section 2).
 
     ``rows`` are the rows of one channel group, ``skew`` the log2 of the bank skew, ``groups`` and ``pixels`` the tensor's size,
-    ``fold`` the log2 of the sub-buffers over which each channel group is spread.
+    ``fold`` the log2 of the sub-buffers over which each channel group is spread, ``ring`` the log2 of ``rows`` where they are a
+    ring, else 0. Of a ``window`` there is one band of pixels at a time, and ``base`` is the row of the band's first one.
     """
 
     buffer: Buffer
@@ -23,11 +29,17 @@ class Place:
     pixels: int
     height: int
     fold: int = 0
+    ring: int = 0
+    window: bool = False
 
     @property
     def end(self) -> int:
         """First row beyond the tensor."""
         return self.base + self.height
+
+    def at(self, row: int) -> "Place":
+        """As tasks see it while a window's first row is row ``row`` of a channel group: rows keep their numbers."""
+        return replace(self, base=(self.base - row) % (1 << ROW_BITS)) if self.window else self
 
 
 @dataclass
@@ -36,6 +48,10 @@ class BufferMap:
 
     config: AcceleratorConfig
     _held: dict[Buffer, dict[str, Place]] = field(default_factory=dict)
+
+    def copy(self) -> "BufferMap":
+        """The same places, to which more can be added without changing these."""
+        return BufferMap(self.config, {buffer: dict(places) for buffer, places in self._held.items()})
 
     def depth(self, buffer: Buffer) -> int:
         """Rows of a bank of ``buffer``."""
@@ -57,8 +73,11 @@ class BufferMap:
         split: int,
         what: str | None = None,
         fold: int = 0,
+        kept: Kept = WHOLE,
     ) -> Place:
         """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``; ``fold`` is for H.
+
+        ``kept`` says what of it there is at a time.
 
         ``what`` is what the message calls it; the output of layer ``tensor`` by default.
 
@@ -67,7 +86,7 @@ class BufferMap:
         UserError
             It fits none of them.
         """
-        rows = -(-pixels // self.config.l)
+        rows = kept.window or (1 << kept.ring if kept.ring else -(-pixels // self.config.l))
         found = []
         for buffer in buffers:
             wide = self.config.wide if buffer is Buffer.H else 1
@@ -76,7 +95,7 @@ class BufferMap:
             base = self._first_fit(buffer, height)
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
-                found.append((used, Place(buffer, base, rows, split, groups, pixels, height, fold)))
+                found.append((used, Place(buffer, base, rows, split, groups, pixels, height, fold, kept.ring, kept.window > 0)))
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)
             raise UserError(

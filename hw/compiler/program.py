@@ -1,8 +1,9 @@
 """A compiled network: its tasks, its weight stream and the memory image that the host writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from hw.compiler.heads import Order
 from hw.compiler.packets import Packet
 from hw.compiler.places import Place
 from hw.compiler.tasks import Task
@@ -37,7 +38,8 @@ class Program:
     """What runs a network on a configuration.
 
     ``tasks`` are in dispatch order, END not included; ``places`` tell where each layer's first result lies. Of a batch of
-    pictures the first ``repeated`` packets lie in memory once and are read once a picture.
+    pictures the first ``repeated`` packets lie in memory once and are read once a picture. ``orders`` has the layers whose
+    channels are not in the network's order, and which channel is in each place (:mod:`hw.compiler.heads`).
     """
 
     config: AcceleratorConfig
@@ -48,6 +50,7 @@ class Program:
     picture_bytes: int
     batch: Batch = Batch()
     repeated: int = 0
+    orders: dict[str, Order] = field(default_factory=dict)
 
     @cached_property
     def descriptors(self) -> bytes:

@@ -1,6 +1,7 @@
 """Tasks: what a descriptor says, what it needs from the weight stream, and how long it takes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from hw.compiler.packets import Packet
 from hw.config import AcceleratorConfig
@@ -11,6 +12,15 @@ from triovit.errors import InternalError, UserError
 #: No unit, and every unit: a task that waits for all begins a new step of the program.
 NONE = Unit(0)
 ALL = Unit.MAT | Unit.RMAC | Unit.LOAD | Unit.STORE
+
+
+def not_behind_load(tasks: "Sequence[Task]") -> list["Task"]:
+    """The tasks, but up to the last one that follows LOAD pixel by pixel none waits for its end: LOAD in turn waits for them."""
+    last = max((index for index, task in enumerate(tasks) if task.get("behind_load")), default=0)
+    return [
+        replace(task, wait=task.wait & ~Unit.LOAD) if index < last and task.opcode is not Opcode.LOAD else task
+        for index, task in enumerate(tasks)
+    ]
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class Task:
 
     def segments(self, config: AcceleratorConfig) -> int:
         """Segments of a DW task (docs/architecture.md, section 3)."""
-        pixels, width = self.get("px_end"), self.get("w_out")
+        pixels, width = self.get("px_end") - self.get("px_start"), self.get("w_out")
         if self.get("stride") == 1:
             return -(-pixels // (config.l << self.get("src_fold")))
         return pixels // width * -(-width // (config.l // 2))

@@ -47,7 +47,7 @@ class PostProcessor(wiring.Component):
     ============  =========================================================================================
     task's `dst`  what is written
     ============  =========================================================================================
-    X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``
+    X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``, before ``dst2_cg_end``
     O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
     Z             ``q`` through ``z_write``, or ``t`` in two parts for row sums and where ``wide``; the result's ``px`` is the
                   row from ``z_row`` on, ``cg`` the group of V's channels
@@ -406,7 +406,7 @@ class PostProcessor(wiring.Component):
             payload.fold.eq(task.dst_fold),
             payload.ring.eq(task.dst_ring),
             self.write_dst.eq(task.dst),
-            self.write2.valid.eq(ordinary & task.dst2_on),
+            self.write2.valid.eq(ordinary & task.dst2_on & (at.cg < task.dst2_cg_end)),
             self.write2.base.eq(task.dst2_base),
             self.write2_dst.eq(task.dst2),
             self.z_write.valid.eq(valid & (task.dst == Buffer.Z)),

@@ -113,7 +113,7 @@ def _work(task: Task, config: AcceleratorConfig, folded: bool) -> int:
     """Cycles of one engine: a joint task counts twice, a folded depthwise one with all lanes in use."""
     if task.opcode is Opcode.DW and folded:
         groups = task.get("dst_cg_end") - task.get("dst_cg")
-        return -(-task.get("px_end") * groups // (config.l * config.wide)) * task.get("kernel") ** 2
+        return -(-(task.get("px_end") - task.get("px_start")) * groups // (config.l * config.wide)) * task.get("kernel") ** 2
     return task.beats(config) * (2 if task.joint else 1)
 
 

@@ -225,11 +225,12 @@ class _Run:
 
     def _segments(self, task: Task) -> list[int]:
         """Completed pixels after each segment."""
-        pixels, width, lanes = task.get("px_end"), task.get("w_out"), self.config.l << task.get("src_fold")
+        start, end, width = task.get("px_start"), task.get("px_end"), task.get("w_out")
+        lanes = self.config.l << task.get("src_fold")
         if task.get("stride") == 1:
-            return [min(done, pixels) for done in range(lanes, pixels + lanes, lanes)]
+            return [min(done, end) for done in range(start + lanes, end + lanes, lanes)]
         half = lanes // 2
-        return [row * width + min(done, width) for row in range(pixels // width) for done in range(half, width + half, half)]
+        return [row + min(done, width) for row in range(start, end, width) for done in range(half, width + half, half)]
 
     def _head(self, task: Task, now: int) -> tuple[int, int]:
         timing = self.timing

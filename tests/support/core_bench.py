@@ -198,5 +198,8 @@ def tensors(program: Program, artifact, run: CoreRun) -> dict[str, np.ndarray]:
                 px, cg = record["px"] + i % (1 << record["split"]), record["cg"] + (i >> record["split"])
                 assert px < pixels and cg < groups, (layer.name, px, cg)
                 values[cg * config.m : (cg + 1) * config.m, px] = word
-        result[layer.name] = values[:channels]
+        values = values[:channels]
+        if layer.name in program.orders:
+            values = values[np.argsort(program.orders[layer.name])]
+        result[layer.name] = values
     return result
