@@ -14,6 +14,7 @@ from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import MAX_FOLD, Buffer, Opcode
+from hw.io.loader import unfold_split, unfolded_groups
 from quant.artifact import Artifact
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -286,8 +287,8 @@ class _Compiler:
                 f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
                 f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
-        pixels, groups = self._pixels(layer), -(-27 // config.m)
-        place = self.map.take(image, (Buffer.D,), groups, pixels, 0, f"layer {layer.name}: its unfolded picture")
+        pixels, groups, split = self._pixels(layer), unfolded_groups(config), unfold_split(config)
+        place = self.map.take(image, (Buffer.D,), groups, pixels, split, f"layer {layer.name}: its unfolded picture")
         self.narrow[image] = place
         pads = [int(value) & 0xFF for value in layer.arrays["pad"]]
         fields = {

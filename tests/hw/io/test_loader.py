@@ -12,6 +12,8 @@ from tests.hw.axi.harness import Stalls, simulate
 
 ADDRESS = 4096 - 64
 CHANNELS = 3
+#: Two output pixels a write, where ``toy`` has a half and ``zcu102`` four.
+HALF = ZCU102.with_(l=8)
 
 
 def unfold(picture: bytes, height: int, width: int, pad: tuple[int, int, int]) -> list[list[int]]:
@@ -52,16 +54,16 @@ async def collect(ctx, dut: Loader, config: AcceleratorConfig, stalls: Stalls, b
             assert valid and out == held
         held = out if valid and not ready else None
         if valid and ready:
-            assert (out.split, out.base, out.rows) == (0, base, 77)
+            assert (out.split, out.base, out.rows) == (dut.split, base, 77)
             for slot in range(config.l):
                 if out.mask >> slot & 1:
-                    key = out.px, out.cg + slot
+                    key = out.px + slot % (1 << dut.split), out.cg + (slot >> dut.split)
                     assert key not in written
                     written[key] = [out.words[slot][channel] for channel in range(config.m)]
     return written
 
 
-@pytest.mark.parametrize("config", [TOY, ZCU102])
+@pytest.mark.parametrize("config", [TOY, ZCU102, HALF, ZCU102.with_(l=32), TOY.with_(l=8)])
 @pytest.mark.parametrize("stalled", ["writes", "bus", "both"])
 def test_pictures_are_unfolded(config, stalled):
     rng = random.Random(5)
@@ -70,7 +72,7 @@ def test_pictures_are_unfolded(config, stalled):
     stalls = Stalls(6, 0.02 if stalled == "bus" else 0.5)
 
     async def testbench(ctx):
-        for height, width, base in ((8, 8, 0), (7, 12, 100), (1, 4, 5), (2, 64, 3), (33, 6, 0), (5, 10, 1), (24, 40, 9)):
+        for height, width, base in ((8, 8, 0), (7, 12, 100), (1, 4, 5), (2, 64, 3), (33, 6, 0), (5, 10, 1), (24, 38, 9)):
             pad = tuple(rng.randint(-128, 127) for _ in range(CHANNELS))
             picture = bytes(memory.memory[ADDRESS:ADDRESS + height * width * CHANNELS])
             ctx.set(dut.address, ADDRESS)
@@ -89,9 +91,9 @@ def test_pictures_are_unfolded(config, stalled):
     assert memory.stalls["r"].count > (0 if stalled == "writes" else 50)
 
 
-def test_a_picture_takes_a_quarter_of_a_cycle_a_pixel():
-    dut, height, width = Loader(ZCU102), 32, 64
-    memory = AxiMemory(dut.axi, bytearray(1 << 15), rate=0)
+def cycles_of(config: AcceleratorConfig, height: int, width: int) -> int:
+    dut = Loader(config)
+    memory = AxiMemory(dut.axi, bytearray(1 << 17), rate=0)
     cycles = 0
 
     async def testbench(ctx):
@@ -104,7 +106,25 @@ def test_a_picture_takes_a_quarter_of_a_cycle_a_pixel():
             cycles += 1
 
     simulate(dut, testbench, background=memory.reading())
-    assert cycles < height * width / 4 + 2 * width + 40
+    return cycles
+
+
+@pytest.mark.parametrize("config", [TOY, ZCU102, HALF])
+def test_a_picture_takes_a_cycle_a_write(config):
+    height, width = 32, 64
+    writes = height // 2 * Loader.writes(config, width // 2)
+    # Before the first write half of two rows' chunks, or so many beats of the memory, and its answer.
+    first = max(2 * width // (4 * Loader.pixels(config)), 6 * width // config.beat_bytes)
+    assert writes <= cycles_of(config, height, width) <= writes + first + 24
+
+
+def test_sizes_of_a_write():
+    assert [(Loader.pixels(config), Loader.parts(config), Loader.writes(config, 30)) for config in (TOY, ZCU102, HALF)] == [
+        (1, 2, 60), (4, 1, 8), (2, 1, 15),
+    ]
+    # More slots than channel groups and beats can fill.
+    assert [Loader.pixels(config) for config in (ZCU102.with_(l=32), TOY.with_(l=8), TOY.with_(l=16))] == [4, 1, 1]
+    assert [Loader.parts(config) for config in (ZCU102.with_(l=32), TOY.with_(l=8), TOY.with_(l=16))] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("latency", [1, 5])
@@ -148,7 +168,9 @@ def test_progress_counts_what_can_be_read(config, latency):
                 # What was written ``latency`` cycles ago can be read now.
                 assert progress <= (readable[-latency] if len(readable) >= latency else 0)
                 if valid and ready:
-                    groups[out.px] = groups.get(out.px, 0) + out.mask.bit_count()
+                    for slot in range(config.l):
+                        pixel = out.px + slot % dut.pixels(config)
+                        groups[pixel] = groups.get(pixel, 0) + (out.mask >> slot & 1)
                 readable.append(sum(count == dut.groups for count in groups.values()))
                 if len(readable) > latency + 2:
                     assert progress >= readable[-latency - 3]
@@ -169,7 +191,7 @@ def test_starved_while_the_memory_gives_nothing():
         async def testbench(ctx, dut=dut, rate=rate):
             ctx.set(dut.address, ADDRESS)
             ctx.set(dut.write.ready, 1)
-            await give(ctx, dut, 16, 16, (0, 0, 0), 0)
+            await give(ctx, dut, 32, 32, (0, 0, 0), 0)
             starved[rate] = waiting = 0
             while ctx.get(dut.unit.busy):
                 *_, hungry, beat = await ctx.tick().sample(dut.starved, dut.beat)
@@ -177,7 +199,7 @@ def test_starved_while_the_memory_gives_nothing():
                 starved[rate] += hungry
                 waiting += not hungry
             # Neither before the picture is asked for nor when all of it is there.
-            assert waiting > 48 and not ctx.get(dut.starved)
+            assert waiting > 192 and not ctx.get(dut.starved)
 
         simulate(dut, testbench, background=memory.reading())
     assert starved[0.9] > starved[0.0] + 30

@@ -10,7 +10,7 @@ from hw.control.descriptor import Opcode, Unit
 from quant.checkpoints import load
 from quant.inspect import layer_table
 from sim.bench.runner import RunResult
-from sim.cycles.bus import load_times, read_ahead
+from sim.cycles.bus import Loading, read_ahead
 from sim.cycles.model import Memory, predict, summary
 from sim.simulate import MemoryOptions, SimulationReport, simulate
 from tests.support.networks import NetworkBuilder
@@ -88,7 +88,7 @@ def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(heigh
         run = dram.run(whole, whole.changed(weights_beats=0, watchdog=3000), latency=latency)
         took = [interval.end - interval.start for interval in run.intervals if interval.unit is Unit.LOAD]
         start = latency + 12
-        foretold = [load_times(load, TOY, latency, start, beats)[-1] - start for beats in (ahead, (0, 0))]
+        foretold = [Loading(load, TOY, latency, start, beats).end - start for beats in (ahead, (0, 0))]
         assert all(abs(a - b) <= max(15, LAYER * b / 2) for a, b in zip(foretold, took, strict=True)), (latency, took, foretold)
 
 
