@@ -238,6 +238,6 @@ def _read_from(
     m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other: wiring.FlippedInterface, choose_one: Signal
 ) -> None:
     """Connect a buffer's read port to ``one`` reader while ``choose_one``, else to the ``other``."""
-    for name in ("valid", "px", "cg", "base", "rows", "skew", "spread"):
+    for name in ("valid", "px", "cg", "base", "rows", "skew", "spread", "ring"):
         mine, theirs = getattr(one, name), getattr(other, name)
         m.d.comb += getattr(buffer.read, name).eq(mine if one is other else Mux(choose_one, mine, theirs))

@@ -16,6 +16,8 @@ ROW_BITS = DESCRIPTOR["dst_base"].width
 SPLIT_BITS = DESCRIPTOR["lp"].width
 #: Bits of log2 of the sub-buffers that share a channel group's pixels.
 FOLD_BITS = DESCRIPTOR["dst_fold"].width
+#: Bits of log2 of a ring's rows.
+RING_BITS = DESCRIPTOR["dst_ring"].width
 
 
 def words(config: AcceleratorConfig, element: object = signed(ACT_BITS)) -> data.ArrayLayout:
@@ -51,6 +53,8 @@ class ReadSignature(wiring.Signature):
         log2 of the channel slots, 0 for all lanes in one channel group. Otherwise lane ``i`` answers with pixel ``px + i mod
         lp`` of channel group
         ``cg + i div lp``, ``lp = l >> spread``, and the tensor's skew must be ``lp``: what one write wrote, one read reads.
+    ring : Out(RING_BITS)
+        0, or log2 of the rows of the ring that the tensor is in: row ``r`` of a channel group is its row ``r mod 2^ring``.
     data : In(words)
         ``l`` words, ``latency`` cycles after ``valid``.
     """
@@ -65,6 +69,7 @@ class ReadSignature(wiring.Signature):
                 "rows": Out(ROW_BITS),
                 "skew": Out(SPLIT_BITS),
                 "spread": Out(SPLIT_BITS),
+                "ring": Out(RING_BITS),
                 "data": In(words(config, element)),
             }
         )
@@ -74,7 +79,7 @@ def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) 
     """One write of up to ``l`` words.
 
     Slot ``i`` is pixel ``px + i % lp``, channel group ``cg + i // lp``, where ``lp = 2^split`` is also the bank skew. ``fold``
-    counts only in a buffer of several sub-buffers (docs/architecture.md, section 2).
+    counts only in a buffer of several sub-buffers, ``ring`` is as in :class:`ReadSignature` (docs/architecture.md, section 2).
     """
     return data.StructLayout(
         {
@@ -85,6 +90,7 @@ def write_layout(config: AcceleratorConfig, element: object = signed(ACT_BITS)) 
             "base": ROW_BITS,
             "rows": ROW_BITS,
             "fold": FOLD_BITS,
+            "ring": RING_BITS,
             "words": words(config, element),
         }
     )
@@ -147,6 +153,7 @@ POST_FIELDS = (
     "dst_rows",
     "dst_cg_end",
     "dst_fold",
+    "dst_ring",
     "dst2_on",
     "dst2",
     "dst2_base",
@@ -158,6 +165,7 @@ POST_FIELDS = (
     "res_src",
     "res_base",
     "res_skew",
+    "res_ring",
     "res_zero",
     "use_code",
     "wide",

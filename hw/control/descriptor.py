@@ -78,7 +78,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("dst2_on", 1, "write the result a second time"),
     ("dst2", Buffer, "second buffer written"),
     ("dst2_base", 14, "first row of the second result"),
-    ("px_start", 16, "first output pixel (PW, LN; POOL: the one written; 0 for the others)"),
+    ("px_start", 16, "first output pixel (PW, LN; DW: the first of a row; POOL: the one written; 0 for the others)"),
     ("px_end", 16, "end of the output pixels"),
     ("lp", 4, "log2 of the blocks that run over pixels; the other L / 2^lp run over output channels"),
     ("tiles", 10, "output-channel tiles (PW), heads (QZ, DIV), channel sets (DW), groups of a head (KTV), groups (POOL)"),
@@ -112,7 +112,11 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("offset", 24, "LOAD, STORE: beats from the address of pictures or results"),
     ("src_fold", 2, "DW: log2 of the sub-buffers of H over which each channel group of the source is spread, at most 2"),
     ("dst_fold", 2, "the same of the result, where it is written to H"),
-    ("dst_ring", 4, "log2 of the rows of one channel group of the result that the buffer holds, used in turn; 0: all of them"),
+    ("src_ring", 4, "0: the source is there whole; else log2 of its ring's rows: row numbers are taken modulo as many"),
+    ("dst_ring", 4, "the same of the result, in both buffers; LOAD: it waits for room, too"),
+    ("res_ring", 4, "the same of the residual"),
+    ("y_start", 10, "DW: row of px_start in the output map"),
+    ("px_in", 16, "DW: input pixel under the centre tap of px_start"),
 )
 
 

@@ -156,6 +156,8 @@ class Dispatch(wiring.Component):
         top = ceil_log2(config.l)
         yield is_one(RUNS_ON) & ((task.lp > top) | (task.src_skew > top)), ErrorCode.BAD_FIELD
         yield is_one(RUNS_ON) & ((task.src_fold > MAX_FOLD) | (task.dst_fold > MAX_FOLD)), ErrorCode.BAD_FIELD
+        for ring, fold in ((task.src_ring, task.src_fold), (task.dst_ring, task.dst_fold)):
+            yield is_one(RUNS_ON) & (ring != 0) & (ring < fold), ErrorCode.BAD_FIELD
         yield is_one(USES_TILES) & (task.tiles == 0), ErrorCode.BAD_FIELD
         yield (raw == Opcode.KTV.value) & (task.heads == 0), ErrorCode.BAD_FIELD
         yield is_one(RUNS_ON) & (task.res_skew > top), ErrorCode.BAD_FIELD

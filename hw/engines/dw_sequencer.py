@@ -48,8 +48,8 @@ class DwSequencer(wiring.Component):
     At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. Where
     channel groups are folded (stride 1, ``fold`` = ``src_fold``) a segment is ``l << fold`` pixels: chunk ``j`` of them belongs
     to the ``wide >> fold`` groups of lanes from ``j * (wide >> fold)`` on, and all ``wide`` are results, of which those beyond
-    the channel groups are not written. After ``start`` the lanes' coordinates are filled one pixel a cycle, so the first beat
-    comes :meth:`setup_cycles` later.
+    the channel groups are not written. A task may begin with any row of the output map, ``y_start``. After ``start`` the lanes'
+    coordinates are filled one pixel a cycle, so the first beat comes :meth:`setup_cycles` later.
 
     Members
     -------
@@ -213,18 +213,18 @@ class DwSequencer(wiring.Component):
             m.d.sync += [
                 setup.eq(1),
                 filling.eq(0),
-                fill_y.eq(0),
+                fill_y.eq(task.y_start),
                 fill_x.eq(0),
-                out_px.eq(0),
-                origin.eq(0),
-                line.eq(0),
+                out_px.eq(task.px_start),
+                origin.eq(task.px_in),
+                line.eq(task.px_in),
                 set_index.eq(0),
                 set_cg.eq(0),
                 ky.eq(0),
                 kx.eq(0),
                 row.eq(0),
                 tap_lane.eq(0),
-                tap_px.eq(-corner),
+                tap_px.eq(task.px_in - corner),
             ]
         return m
 

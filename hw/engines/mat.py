@@ -210,6 +210,7 @@ class MatEngine(wiring.Component):
             self.read.base.eq(task.src_base),
             self.read.rows.eq(task.src_rows),
             self.read.skew.eq(task.src_skew),
+            self.read.ring.eq(task.src_ring),
             self.read_src.eq(task.src),
         ]
         self._elaborate_rings(m, sequencer, queue, task)

@@ -132,6 +132,7 @@ class RMacEngine(wiring.Component):
             read.rows.eq(task.src_rows),
             read.skew.eq(task.src_skew),
             read.fold.eq(task.src_fold),
+            read.ring.eq(task.src_ring),
             read.px.eq(Mux(is_dw, dw.beat.px, head.beat.px)),
             read.cg.eq(Mux(is_dw, dw.beat.src_cg, head.beat.k_cg)),
             read.cg2.eq(head.beat.v_cg),

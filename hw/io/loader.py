@@ -324,6 +324,7 @@ class Loader(wiring.Component):
             out.split.eq(self.split),
             out.base.eq(task.dst_base),
             out.rows.eq(task.dst_rows),
+            out.ring.eq(task.dst_ring),
             out.words.eq(words.word_select(part, 8 * config.m * config.l)),
         ]
         complete = delayed(m, Mux(taken & last_part, held_now, 0), self._write_latency, "complete", reset=True)

@@ -10,7 +10,7 @@ from hw.config import AcceleratorConfig
 from hw.control.descriptor import MAX_FOLD
 from hw.cost import DSP_PRODUCT_BITS, Resources, ram
 from hw.delay import delayed
-from hw.interfaces import FOLD_BITS, GROUP_BITS, PIXEL_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
+from hw.interfaces import FOLD_BITS, GROUP_BITS, PIXEL_BITS, RING_BITS, ROW_BITS, SPLIT_BITS, WriteSignature, words
 from hw.memory.rotate import Rotator
 from quant.contract import ACT_BITS
 
@@ -25,7 +25,7 @@ class WideReadSignature(wiring.Signature):
     -------
     valid : Out(1)
         A request, no back-pressure.
-    px, base, rows, skew, spread : Out
+    px, base, rows, skew, spread, ring : Out
         As in :class:`hw.interfaces.ReadSignature`; ``spread`` only where ``wide`` is 1.
     cg, cg2 : Out(GROUP_BITS)
         Two channel groups; only their part above ``wide`` counts.
@@ -51,6 +51,7 @@ class WideReadSignature(wiring.Signature):
             "skew": Out(SPLIT_BITS),
             "spread": Out(SPLIT_BITS),
             "fold": Out(FOLD_BITS),
+            "ring": Out(RING_BITS),
             "data": In(data.ArrayLayout(words(config, element), wide)),
         })
 
@@ -121,14 +122,16 @@ class ActBuffer(wiring.Component):
         write, payload = self.write, self.write.payload
         splits = range(bits + 1)
 
-        # Step 1: the row of the first channel group; how far each slot's channel group lies beyond it.
+        # Step 1: the row of the first channel group, and the pixel's in it; how far each slot's channel group lies beyond it.
         valid1, payload1 = Signal(), Signal.like(payload)
-        first_row = Signal(ROW_BITS + GROUP_BITS)
+        first_row = Signal(address)
         m.d.sync += [
             valid1.eq(write.valid),
             payload1.eq(payload),
             first_row.eq(payload.base + (payload.cg >> wide_bits) * payload.rows),
         ]
+        chunk = payload.px >> bits
+        rows_of_pixels = self._rows(m, address, chunk, payload.fold, payload.ring, "write")
         multiples = _multiples(m, payload.rows, (lanes + self.wide - 2) // self.wide, "write")
         # Step 2: every slot's row and sub-buffer.
         word_bits = payload.words.shape().elem_shape.size
@@ -136,13 +139,14 @@ class ActBuffer(wiring.Component):
         slots = Signal(data.ArrayLayout(slot, lanes))
         amount = Signal(max(1, bits))
         low = payload1.px[:bits] if bits else Const(0, 1)
-        # Chunks of l pixels: a folded channel group has them in turn in its sub-buffers.
+        # Chunks of l pixels: a folded channel group has them in turn in its sub-buffers, and the last one's next is a row on.
         chunk_low, full = Signal(MAX_FOLD), Signal()
-        chunk_high = Signal(PIXEL_BITS)
-        m.d.sync += chunk_high.eq(write.payload.px >> bits >> (write.payload.fold if self.wide > 1 else 0))
+        row, next_row = Signal(address), Signal(address)
         m.d.comb += [
             chunk_low.eq((payload1.px >> bits) & fold_mask(payload1.fold)),
-            full.eq(chunk_low == fold_mask(payload1.fold)),
+            full.eq((chunk_low == fold_mask(payload1.fold)) if self.wide > 1 else 1),
+            row.eq(first_row + rows_of_pixels[0]),
+            next_row.eq(first_row + rows_of_pixels[1]),
         ]
         m.d.sync += amount.eq(-(payload1.px + (payload1.cg << payload1.split)))
         for i in range(lanes):
@@ -151,12 +155,12 @@ class ActBuffer(wiring.Component):
                 for split in splits:
                     with m.Case(split):
                         m.d.comb += [pixel.eq(i & ((1 << split) - 1)), channel.eq(i >> split)]
-            group = Signal(wide_bits + bits + 1, name=f"group_{i}")
-            m.d.comb += group.eq(payload1.cg[:wide_bits] + channel)
+            group, wraps = Signal(wide_bits + bits + 1, name=f"group_{i}"), Signal(name=f"wraps_{i}")
+            m.d.comb += [group.eq(payload1.cg[:wide_bits] + channel), wraps.eq((low + pixel) >> bits)]
             m.d.sync += [
                 slots[i].mask.eq(valid1 & payload1.mask[i]),
-                slots[i].row.eq(first_row + multiples[group >> wide_bits] + chunk_high + (((low + pixel) >> bits) & full)),
-                slots[i].sub.eq(self._sub_buffer(m, payload1.fold, group, chunk_low + ((low + pixel) >> bits), f"write_{i}")),
+                slots[i].row.eq(multiples[group >> wide_bits] + Mux(wraps & full, next_row, row)),
+                slots[i].sub.eq(self._sub_buffer(m, payload1.fold, group, chunk_low + wraps, f"write_{i}")),
                 slots[i].word.eq(payload1.words[i]),
             ]
         # Steps 3 and 4: slot i to bank (i + first) mod l.
@@ -171,6 +175,15 @@ class ActBuffer(wiring.Component):
                     port.addr.eq(here.row),
                     port.data.eq(here.word),
                 ]
+
+    def _rows(self, m: Module, address: ShapeLike, chunk: Value, fold: Value, ring: Value, name: str) -> tuple[Signal, Signal]:
+        """Rows of a chunk of ``l`` pixels and of its sub-buffer's next one, counted from the channel group's, registered."""
+        fold = fold if self.wide > 1 else Const(0, FOLD_BITS)
+        row, next_row = Signal(address, name=f"{name}_row"), Signal(address, name=f"{name}_next_row")
+        mask = Signal(PIXEL_BITS, name=f"{name}_ring_mask")
+        m.d.comb += mask.eq(ring_mask(ring) >> fold)
+        m.d.sync += [row.eq((chunk >> fold) & mask), next_row.eq(((chunk >> fold) + 1) & mask)]
+        return row, next_row
 
     def _sub_buffer(self, m: Module, fold: Value, group: Value, chunk: Value, name: str) -> Value:
         """The sub-buffer of a channel group's chunk."""
@@ -189,13 +202,19 @@ class ActBuffer(wiring.Component):
         lanes, bits, wide_bits = self.config.l, exact_log2(self.config.l), exact_log2(self.wide)
         read = self.read
 
-        # Step 1: first row and rotation of both channel groups.
+        # Step 1: first row, row of the first pixel and rotation of both channel groups.
+        rows_of_pixels = self._rows(m, address, read.px >> bits, read.fold, read.ring, "read")
         rows_of = []
         for name, group in (("one", read.cg), ("two", read.cg2)):
-            row = Signal(signed(ROW_BITS + GROUP_BITS + 1), name=f"row_{name}")
-            chunk = read.px >> bits >> (read.fold if self.wide > 1 else 0)
-            m.d.sync += row.eq(read.base + (group >> wide_bits) * read.rows + chunk)
-            rows_of.append(row)
+            group_row = Signal(address, name=f"group_row_{name}")
+            m.d.sync += group_row.eq(read.base + (group >> wide_bits) * read.rows)
+            # Step 2, for all banks: the first pixel's row, and the next one, which banks that have wrapped around give.
+            found_rows = []
+            for which, offset in zip(("row", "next_row"), rows_of_pixels, strict=True):
+                found_row = Signal(address, name=f"{which}_{name}")
+                m.d.comb += found_row.eq(group_row + offset)
+                found_rows.append(found_row)
+            rows_of.append(found_rows)
             if self.wide == 1:
                 break
         low, skewed = Signal(max(1, bits)), [Signal(max(1, bits), name=f"skewed_{n}") for n in range(len(rows_of))]
@@ -231,9 +250,10 @@ class ActBuffer(wiring.Component):
                 further[1].eq((chunk_low == fold_mask(fold)) | (place <= chunk_low)),
             ]
             amount = Signal(max(1, bits), name=f"amount_{c}")
-            chosen_row, chosen_skew = rows_of[0], skewed[0]
+            (first_row, next_row), chosen_skew = rows_of[0], skewed[0]
             if self.wide > 1:
-                chosen_row, chosen_skew = Mux(pick[c], rows_of[1], rows_of[0]), Mux(pick[c], skewed[1], skewed[0])
+                first_row, next_row = (Mux(pick[c], two, one) for one, two in zip(*rows_of, strict=True))
+                chosen_skew = Mux(pick[c], skewed[1], skewed[0])
             here = Signal(max(1, bits), name=f"here_{c}")
             m.d.comb += here.eq(chosen_skew + (Const(c, wide_bits + 1) << skew1))
             m.d.sync += amount.eq(here)
@@ -253,7 +273,7 @@ class ActBuffer(wiring.Component):
                                 spread))]
                 wrapped = Signal(name=f"wrapped_{c}_{b}")
                 m.d.comb += wrapped.eq((low1 + pixel) >> bits)
-                m.d.sync += bank_row.eq(chosen_row + multiples[channel] + Mux(wrapped, further[1], further[0]))
+                m.d.sync += bank_row.eq(multiples[channel] + Mux(Mux(wrapped, further[1], further[0]), next_row, first_row))
                 if c == 0 and self.wide > 1:
                     # The same in all sub-buffers that share a channel group: their skew is l.
                     bank_turn = Signal(MAX_FOLD, name=f"bank_turn_{b}")
@@ -278,6 +298,11 @@ class ActBuffer(wiring.Component):
                         with m.Case(quarters):
                             other = (c + quarters * self.wide // (1 << MAX_FOLD)) % self.wide
                             m.d.comb += rotator.i[b].eq(found[other * lanes + b])
+
+
+def ring_mask(ring: Value) -> Value:
+    """``2^ring - 1``, all ones for 0."""
+    return Mux(ring == 0, -1, (1 << ring) - 1)
 
 
 def fold_mask(fold: Value) -> Value:

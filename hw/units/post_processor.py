@@ -347,6 +347,7 @@ class PostProcessor(wiring.Component):
             self.residual.base.eq(task.res_base),
             self.residual.rows.eq(task.dst_rows),
             self.residual.skew.eq(task.res_skew),
+            self.residual.ring.eq(task.res_ring),
             self.residual.spread.eq(exact_log2(self.config.l) - task.lp),
             self.residual_src.eq(task.res_src),
         ]
@@ -403,6 +404,7 @@ class PostProcessor(wiring.Component):
             payload.base.eq(task.dst_base),
             payload.rows.eq(task.dst_rows),
             payload.fold.eq(task.dst_fold),
+            payload.ring.eq(task.dst_ring),
             self.write_dst.eq(task.dst),
             self.write2.valid.eq(ordinary & task.dst2_on),
             self.write2.base.eq(task.dst2_base),

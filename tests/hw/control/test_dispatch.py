@@ -93,6 +93,7 @@ BAD = [
     *((opcode, {"lp": 3}) for opcode in RUNS_ON),
     (Opcode.PW, {"src_skew": 3}),
     (Opcode.PW, {"res_skew": 3}),
+    (Opcode.DW, {"src_ring": 1, "src_fold": 2}), (Opcode.PW, {"dst_ring": 1, "dst_fold": 2}),
     (Opcode.KTV, {"heads": 0}),
     *((opcode, {"tiles": 0}) for opcode in VALID if "tiles" in VALID[opcode]),
     *((opcode, {"depth": 0}) for opcode in VALID if "depth" in VALID[opcode]),
