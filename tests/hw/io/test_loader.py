@@ -3,12 +3,15 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.control.descriptor import Buffer, Opcode, pack
 from hw.io.loader import Loader
 from tests.hw.axi.axi_memory import AxiMemory
 from tests.hw.axi.harness import Stalls, simulate
+from tests.support.tamper import constant, plus, tampered
 
 ADDRESS = 4096 - 64
 CHANNELS = 3
@@ -29,10 +32,10 @@ def unfold(picture: bytes, height: int, width: int, pad: tuple[int, int, int]) -
     ]
 
 
-async def give(ctx, dut: Loader, height: int, width: int, pad: tuple[int, int, int], base: int) -> None:
+async def give(ctx, dut: Loader, height: int, width: int, pad: tuple[int, int, int], base: int, ring: int = 0) -> None:
     blob = pack({
         "opcode": Opcode.LOAD, "h_in": height, "w_in": width, "w_out": width // 2, "stride": 2, "dst": Buffer.D, "dst_base": base,
-        "dst_rows": 77, "pad": sum((value & 0xFF) << 8 * c for c, value in enumerate(pad)),
+        "dst_rows": 77, "dst_ring": ring, "pad": sum((value & 0xFF) << 8 * c for c, value in enumerate(pad)),
     })
     ctx.set(dut.unit.task.as_value(), int.from_bytes(blob, "little"))
     ctx.set(dut.unit.start, 1)
@@ -79,16 +82,21 @@ def test_pictures_are_unfolded(config, stalled):
             await give(ctx, dut, height, width, pad, base)
             written = await collect(ctx, dut, config, stalls, base)
             assert ctx.get(dut.reading) == 0
-            expected = {}
-            for pixel, values in enumerate(unfold(picture, height, width, pad)):
-                padded = values + [0] * (dut.groups * config.m - len(values))
-                for group in range(dut.groups):
-                    expected[pixel, group] = padded[group * config.m:(group + 1) * config.m]
-            assert written == expected
+            assert written == expected(dut, config, picture, height, width, pad)
 
     simulate(dut, testbench, background=memory.reading())
     assert stalls.count > (0 if stalled == "bus" else 50)
     assert memory.stalls["r"].count > (0 if stalled == "writes" else 50)
+
+
+def expected(dut: Loader, config: AcceleratorConfig, picture: bytes, height: int, width: int, pad: tuple[int, int, int]):
+    """The words of each pixel's channel groups."""
+    words = {}
+    for pixel, values in enumerate(unfold(picture, height, width, pad)):
+        padded = values + [0] * (dut.groups * config.m - len(values))
+        for group in range(dut.groups):
+            words[pixel, group] = padded[group * config.m:(group + 1) * config.m]
+    return words
 
 
 def cycles_of(config: AcceleratorConfig, height: int, width: int) -> int:
@@ -116,6 +124,78 @@ def test_a_picture_takes_a_cycle_a_write(config):
     # Before the first write half of two rows' chunks, or so many beats of the memory, and its answer.
     first = max(2 * width // (4 * Loader.pixels(config)), 6 * width // config.beat_bytes)
     assert writes <= cycles_of(config, height, width) <= writes + first + 24
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from([TOY, ZCU102, HALF]), st.integers(1, 12), st.integers(2, 32), st.sampled_from([0.02, 0.6]),
+    st.sampled_from([0.02, 0.6]), st.integers(0, 1 << 20),
+)
+def test_pictures_of_any_size(config, height, pairs, bus, writes, seed):
+    rng, width = random.Random(seed), 2 * pairs
+    dut = Loader(config)
+    memory = AxiMemory(dut.axi, bytearray(rng.randbytes(1 << 13)), seed=seed, rate=bus)
+    pad = tuple(rng.randint(-128, 127) for _ in range(CHANNELS))
+
+    async def testbench(ctx):
+        ctx.set(dut.address, ADDRESS)
+        await give(ctx, dut, height, width, pad, 3)
+        written = await collect(ctx, dut, config, Stalls(seed, writes), 3)
+        picture = bytes(memory.memory[ADDRESS:ADDRESS + height * width * CHANNELS])
+        assert written == expected(dut, config, picture, height, width, pad)
+
+    simulate(dut, testbench, background=memory.reading())
+
+
+def overwritten(unit: type[Loader], config: AcceleratorConfig, ring: int, seed: int, rate: float) -> tuple[int, int]:
+    """Writes of a loader over pixels of a ring that are still to be read, in two pictures, and how far it gets ahead."""
+    dut, rng, stalls, capacity = unit(config), random.Random(seed), Stalls(seed, rate), config.l << ring
+    memory = AxiMemory(dut.axi, bytearray(1 << 14), rate=rate)
+    early = ahead = 0
+
+    async def testbench(ctx):
+        nonlocal early, ahead
+        ctx.set(dut.address, ADDRESS)
+        for height, width in ((16, 20), (9, 34)):
+            pixels, consumed, now = -(-height // 2) * width // 2, 0, 0
+            # What was read of the picture before counts no more.
+            await give(ctx, dut, height, width, (0, 0, 0), 0, ring)
+            ctx.set(dut.consumes, 0)
+            while ctx.get(dut.unit.busy):
+                now += 1
+                ctx.set(dut.write.ready, not stalls())
+                # The reader comes late; it takes up to l pixels at once, of those that it may read.
+                known, group = consumed, min(consumed + config.l, pixels)
+                if consumed < pixels and ctx.get(dut.progress) >= group and now > 400 and rng.random() < 0.2:
+                    consumed = group
+                ctx.set(dut.consumes, consumed != known)
+                ctx.set(dut.consumed, consumed)
+                *_, valid, ready, out = await ctx.tick().sample(dut.write.valid, dut.write.ready, dut.write.payload)
+                if valid and ready:
+                    assert out.ring == ring
+                    last = out.px + max(slot % dut.pixels(config) for slot in range(config.l) if out.mask >> slot & 1)
+                    early += last >= known + capacity
+                    ahead = max(ahead, last + 1 - known)
+            ctx.set(dut.consumes, 1)
+            await ctx.tick().repeat(2)
+
+    simulate(dut, testbench, background=memory.reading())
+    return early, ahead
+
+
+@pytest.mark.parametrize("config", [TOY, ZCU102, HALF])
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_a_ring_holds_what_is_still_to_be_read(config, rate):
+    for ring in (1, 2):
+        early, ahead = overwritten(Loader, config, ring, 7, rate)
+        assert early == 0
+        # All of the ring is used, but for what a write more would need.
+        assert ahead > (config.l << ring) - Loader.pixels(config)
+
+
+@pytest.mark.parametrize("fault", [{"consumed": plus(8)}, {"consumes": constant(1), "consumed": constant(-1)}])
+def test_what_is_overwritten_too_early_is_found(fault):
+    assert overwritten(tampered(Loader, **fault), TOY, 1, 7, 0.0)[0] > 0
 
 
 def test_sizes_of_a_write():
