@@ -102,14 +102,8 @@ class Loading:
         self._consumed.append((pixels, time - self._origin + OVERWRITTEN))
 
     @property
-    def complete(self) -> bool:
-        """Whether it ends without anything more being consumed."""
-        last = self._consumed[-1][0]
-        return self._capacity is None or self._pixels - 1 + self._at_once <= last + self._capacity
-
-    @property
     def end(self) -> int:
-        """When the last pixel can be read."""
+        """When the last pixel can be read; in a ring only where it is known what was consumed until then."""
         return self.readable(self._pixels)
 
     def _full(self) -> bool:

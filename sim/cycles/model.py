@@ -84,6 +84,8 @@ class _Run:
         times: list[TaskTime] = []
         for task in self.program.tasks:
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
+            if needs & Unit.LOAD:
+                self._end_load(times)
             start = max([self.dispatched + DISPATCH, *(self.idle[unit] for unit in Unit if unit & needs)])
             self.dispatched = start
             end, work = self._run(task, start)
@@ -93,13 +95,13 @@ class _Run:
             times.append(TaskTime(task, start, end, work))
             if task.opcode is Opcode.LOAD:
                 self.unfinished = len(times) - 1
-            self._finish_load(times)
+        self._end_load(times)
         cycles = max(self.dispatched + DISPATCH, *self.idle.values())
         return Prediction(tuple(times), cycles, self.stream.beats)
 
-    def _finish_load(self, times: list[TaskTime]) -> None:
-        """Note LOAD's end as soon as the stem has read as much as it takes."""
-        if self.unfinished is not None and self.loading is not None and self.loading.complete:
+    def _end_load(self, times: list[TaskTime]) -> None:
+        """Note the end of LOAD, which may have waited for the stem: it is not known before the stem has been walked through."""
+        if self.unfinished is not None and self.loading is not None:
             self.idle[Unit.LOAD] = self.loading.end
             times[self.unfinished] = replace(times[self.unfinished], end=self.loading.end)
             self.unfinished = None
