@@ -36,6 +36,9 @@ class Core(wiring.Component):
         LOAD's writes into D, taken when post-processing writes elsewhere.
     load_progress : In(PIXEL_BITS)
         Pixels of LOAD that can be read.
+    load_consumes : Out(1), load_consumed : Out(PIXEL_BITS)
+        Strobe: MAT has asked for all words of the pixels before ``load_consumed``, and a write that comes now is too late to be
+        what it gets.
     store : In(ReadSignature of int16)
         STORE's reads of the O buffer.
     written : Out(1)
@@ -69,6 +72,8 @@ class Core(wiring.Component):
                 "load": In(write_layout(config)),
                 "load_ready": Out(1),
                 "load_progress": In(PIXEL_BITS),
+                "load_consumes": Out(1),
+                "load_consumed": Out(PIXEL_BITS),
                 "store": In(ReadSignature(config, signed(LOGIT_BITS))),
                 "written": Out(1),
                 "stall_mat_weights": Out(1),
@@ -126,6 +131,8 @@ class Core(wiring.Component):
             rmac.retired.eq(post.rmac_retired),
             mat.progress.eq(post.rmac_progress),
             mat.load_progress.eq(self.load_progress),
+            self.load_consumes.eq(mat.load_consumes),
+            self.load_consumed.eq(mat.load_consumed),
             post.rmac_start.eq(rmac.start),
             self.written.eq(post.trace_valid),
             self.stall_mat_weights.eq(mat.stall_weights),

@@ -132,6 +132,8 @@ class Accelerator(wiring.Component):
             core.load.eq(loader.write.payload),
             loader.write.ready.eq(core.load_ready),
             core.load_progress.eq(loader.progress),
+            loader.consumes.eq(core.load_consumes),
+            loader.consumed.eq(core.load_consumed),
             weights.start.eq(control.weights_start),
             weights.address.eq(control.weights_address),
             weights.beats.eq(control.weights_beats),

@@ -16,6 +16,7 @@ from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task, not_behind_load
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import MAX_FOLD, Buffer, Opcode
+from hw.io.loader import unfold_split, unfolded_groups
 from quant.artifact import Artifact
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -359,8 +360,8 @@ class _Compiler:
                 f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
                 f"width and height must be even and the width from 4 to {config.max_picture_width}"
             )
-        pixels, groups = self._pixels(layer), -(-27 // config.m)
-        product = self._pw(layer, Place(Buffer.D, 0, 0, 0, groups, pixels, 0))
+        pixels, groups, split = self._pixels(layer), unfolded_groups(config), unfold_split(config)
+        product = self._pw(layer, Place(Buffer.D, 0, 0, split, groups, pixels, 0))
         # Where the stem follows LOAD, a part of the picture is enough; where it does not, all of it must be there.
         whole = -(-pixels // config.l)
         rings = [ring for ring in range(LOAD_RING, 0, -1) if 1 << ring < whole] if product.follows_load else []
@@ -368,7 +369,7 @@ class _Compiler:
         for ring in sizes:
             try:
                 what = f"layer {layer.name}: its unfolded picture"
-                place = self.map.take(image, (Buffer.D,), groups, pixels, 0, what, kept=Kept(ring=ring))
+                place = self.map.take(image, (Buffer.D,), groups, pixels, split, what, kept=Kept(ring=ring))
             except UserError:
                 if ring == sizes[-1]:
                     raise

@@ -121,6 +121,8 @@ class MatEngine(wiring.Component):
         The Z buffer's row ``z_row``: both parts of K^T V and of the sums of K.
     progress, load_progress : In
         Completed pixels of the R-MAC task, and of LOAD.
+    load_consumes, load_consumed : Out
+        As :class:`hw.engines.mat_sequencer.MatSequencer` has them: what LOAD may overwrite.
     retired : In(1)
         A result of MAT has been written.
     result : Out(stream)
@@ -152,6 +154,8 @@ class MatEngine(wiring.Component):
                 "ksum_low": In(ksum_layout(config)),
                 "progress": In(PIXEL_BITS),
                 "load_progress": In(PIXEL_BITS),
+                "load_consumes": Out(1),
+                "load_consumed": Out(PIXEL_BITS),
                 "retired": In(1),
                 "result": Out(stream.Signature(result_layout(config))),
                 "joint": Out(JointSignature(config)),
@@ -190,6 +194,8 @@ class MatEngine(wiring.Component):
             sequencer.start.eq(state.started),
             sequencer.task.eq(task),
             sequencer.progress.eq(Mux(task.behind_load, self.load_progress, self.progress)),
+            self.load_consumes.eq(sequencer.consumes),
+            self.load_consumed.eq(sequencer.consumed),
             queue.retired.eq(self.retired),
             self.stall_weights.eq(sequencer.stall_weights),
             self.stall_results.eq(sequencer.stall_results),

@@ -60,6 +60,8 @@ class MatSequencer(wiring.Component):
         The beat, registered.
     free : Out
         Weight rows that the beat is the last to use.
+    consumes : Out(1), consumed : Out(PIXEL_BITS)
+        Strobe, in a task behind LOAD: the beat is the last to read pixels before ``consumed``.
     stall_weights, stall_results, stall_progress : Out(1)
         Why no beat was issued.
     """
@@ -81,6 +83,8 @@ class MatSequencer(wiring.Component):
                 "beat_valid": Out(1),
                 "beat": Out(beat_layout(config)),
                 "free": Out(range(config.weight_rows + 1)),
+                "consumes": Out(1),
+                "consumed": Out(PIXEL_BITS),
                 "stall_weights": Out(1),
                 "stall_results": Out(1),
                 "stall_progress": Out(1),
@@ -147,6 +151,8 @@ class MatSequencer(wiring.Component):
             self.beat.entry.eq(entry),
             self.beat.mask.eq(mask),
             self.ln_finish.eq(go & is_ln & ~second & last_k),
+            self.consumes.eq(go & task.behind_load & last_k & last_tile),
+            self.consumed.eq(need),
         ]
         # Rows are used once when tiles are the outer loop, and again for each pixel group when pixels are.
         end_of_tile, end = Signal(), Signal()

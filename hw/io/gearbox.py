@@ -1,6 +1,8 @@
-"""Repacks bus beats into pixel pairs."""
+"""Repacks bus beats into chunks of pixel pairs, none of which straddles two rows of the picture."""
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
+from math import gcd
+
+from amaranth import Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,65 +12,129 @@ from hw.config import AcceleratorConfig
 CHANNELS = 3
 #: Bytes of a pair of neighbouring pixels.
 PAIR_BYTES = 2 * CHANNELS
-#: Pairs that leave in one cycle.
-PAIRS = 2
 
-#: ``pairs`` pairs, first pixel lowest; only the first one counts where ``all`` is low.
-PAIRS_LAYOUT = data.StructLayout({"pairs": data.ArrayLayout(8 * PAIR_BYTES, PAIRS), "all": 1})
+
+class Regrouper(wiring.Component):
+    """Words of ``take`` units in, ``count`` units at a time out, in order.
+
+    What comes out lies in the last word that was taken and the one that is offered: a multiplexer over the units of the last one
+    that may be left, of which there are few where ``take`` and ``count`` have a large common divisor.
+
+    Parameters
+    ----------
+    unit_bits :
+        Bits of a unit.
+    take, give :
+        Units of a word that comes in, and of one that goes out: at most as many.
+
+    Members
+    -------
+    i : In(stream)
+        Words, first unit lowest.
+    o : Out(stream)
+        Words, first unit lowest; those beyond ``count`` mean nothing.
+    count : In
+        Units that leave with the next word, 1 to ``give``; stays as it is while ``o`` is valid and not taken.
+    ended : In(1)
+        A level: no word comes any more. What is left then leaves though it may be less than ``count``.
+    clear : In(1)
+        Forget what is left.
+    """
+
+    def __init__(self, unit_bits: int, take: int, give: int):
+        self._unit, self._take, self._give = unit_bits, take, give
+        super().__init__({
+            "i": In(stream.Signature(data.ArrayLayout(unit_bits, take))),
+            "o": Out(stream.Signature(data.ArrayLayout(unit_bits, give))),
+            "count": In(range(give + 1)),
+            "ended": In(1),
+            "clear": In(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        """The last word, how much of it is left, and the multiplexer over both words."""
+        m = Module()
+        take, unit = self._take, self._unit
+        left = Signal(range(take))
+        last = Signal(unit * take)
+        beyond = Signal()
+        window = Cat(last, self.i.payload.as_value())
+        m.d.comb += [
+            beyond.eq(self.count > left),
+            self.o.valid.eq(~beyond | self.i.valid | (self.ended & (left != 0))),
+            self.i.ready.eq(self.o.ready & beyond),
+        ]
+        with m.Switch(left):
+            for some in range(take):
+                with m.Case(some):
+                    m.d.comb += self.o.payload.eq(window[unit * (take - some):][:unit * self._give])
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [last.eq(self.i.payload), left.eq(left + take - self.count)]
+        with m.Elif(self.o.valid & self.o.ready & ~beyond):
+            m.d.sync += left.eq(left - self.count)
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += left.eq(0)
+        with m.If(self.clear):
+            m.d.sync += left.eq(0)
+        return m
 
 
 class PixelGearbox(wiring.Component):
-    """Beats of contiguous interleaved pixels in, up to four pixels a cycle out.
+    """Beats of contiguous interleaved pixels in, chunks of up to ``pairs`` pairs out, one a cycle as long as beats come.
 
-    A beat is taken in the cycle that leaves less than two pairs, so as long as beats come two pairs leave in every cycle, and a
-    single one only where the next beat is late.
+    The first step makes whole chunks, whose places in the beats are few; the second one moves them to where the row begins. A
+    chunk of fewer pairs, at a row's end, leaves the rest for the next row.
+
+    Parameters
+    ----------
+    config :
+        Sizes: beats.
+    pairs :
+        Pairs of a chunk, no more than a beat has bytes for.
 
     Members
     -------
     i : In(stream)
         Beats, first byte lowest.
-    o : Out(stream of PAIRS_LAYOUT)
-        One or two pairs.
+    o : Out(stream)
+        Chunks of ``pairs`` pairs, first pixel lowest; pairs beyond ``count`` mean nothing.
+    count : In
+        Pairs that leave with the next chunk, at least one; stays as it is while ``o`` is valid and not taken.
+    ended : In(1)
+        A level: no beat comes any more. What is left of the last one may be less than a chunk.
     clear : In(1)
-        Forget what is left of the last beat.
+        Forget what is left.
     """
 
-    def __init__(self, config: AcceleratorConfig):
-        self._bytes = config.beat_bytes
+    def __init__(self, config: AcceleratorConfig, pairs: int):
+        self._bytes, self._pairs = config.beat_bytes, pairs
         super().__init__({
             "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
-            "o": Out(stream.Signature(PAIRS_LAYOUT)),
+            "o": Out(stream.Signature(data.ArrayLayout(8 * PAIR_BYTES, pairs))),
+            "count": In(range(pairs + 1)),
+            "ended": In(1),
             "clear": In(1),
         })
 
     def elaborate(self, platform: object) -> Module:
-        """A shift register of bytes; beats and pairs have an even number of bytes, so that few offsets occur."""
+        """Beats to chunks, chunks to rows."""
         m = Module()
-        whole = PAIRS * PAIR_BYTES
-        left = Signal(range(self._bytes + whole - 1))
-        held = Signal(8 * (self._bytes + whole - 2))
-        after, rest = Signal.like(left), Signal.like(held)
+        whole = self._pairs * PAIR_BYTES
+        unit = gcd(self._bytes, whole)
+        m.submodules.chunks = chunks = Regrouper(8 * unit, self._bytes // unit, whole // unit)
+        m.submodules.rows = rows = Regrouper(8 * PAIR_BYTES, self._pairs, self._pairs)
+        wiring.connect(m, rows.o, wiring.flipped(self.o))
         m.d.comb += [
-            self.o.valid.eq(left >= PAIR_BYTES),
-            self.o.payload.pairs.eq(held),
-            self.o.payload.all.eq(left >= whole),
-            after.eq(left),
-            rest.eq(held),
-            # An offered pair stays as it is until it is taken.
-            self.i.ready.eq(Mux(self.o.valid, self.o.ready & (after < whole), 1)),
+            chunks.i.valid.eq(self.i.valid),
+            chunks.i.payload.eq(self.i.payload),
+            self.i.ready.eq(chunks.i.ready),
+            chunks.count.eq(whole // unit),
+            chunks.ended.eq(self.ended),
+            rows.i.valid.eq(chunks.o.valid),
+            rows.i.payload.eq(chunks.o.payload),
+            chunks.o.ready.eq(rows.i.ready),
+            rows.count.eq(self.count),
+            chunks.clear.eq(self.clear),
+            rows.clear.eq(self.clear),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.comb += [
-                after.eq(left - Mux(self.o.payload.all, whole, PAIR_BYTES)),
-                rest.eq(Mux(self.o.payload.all, held >> (8 * whole), held >> (8 * PAIR_BYTES))),
-            ]
-        m.d.sync += [left.eq(after), held.eq(rest)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += left.eq(after + self._bytes)
-            with m.Switch(after):
-                for count in range(0, whole, 2):
-                    with m.Case(count):
-                        m.d.sync += held.eq(Cat(rest[:8 * count], self.i.payload))
-        with m.If(self.clear):
-            m.d.sync += left.eq(0)
         return m

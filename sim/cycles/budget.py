@@ -170,7 +170,8 @@ def document(network: str = "b1", resolution: int = 224, config: AcceleratorConf
 
 def _losses(rows: list[Step]) -> list[str]:
     causes = {
-        "LOAD beyond the first layer's own work": "several pictures a run: LOAD beside the last layers of the picture before",
+        "LOAD beyond the first layer's own work": "several pictures a run: LOAD beside the last layers of the picture before; "
+        "the picture before the weights that are read ahead",
         "weights of the fully connected layers": f"{FC_PICTURES} pictures a run: one pass over them for all",
         "pooling and LayerNorm on their own": "pooling beside LOAD of the next picture; LayerNorm of all vectors in one task",
         "depthwise: few channels, stride 2, small maps": "all lanes at stride 2 (bound less budget); overlap in the last stage",

@@ -1,7 +1,7 @@
 """Predicts when each task runs: dispatch, engines, the inter-layer and attention pipelines, and the weight stream."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.axi.looped_reader import LoopedReader
 from hw.compiler.packets import PARAMS, WEIGHTS
@@ -10,7 +10,7 @@ from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import DISPATCH, IDLE, START, Timing
 from hw.top import WEIGHT_BURSTS
-from sim.cycles.bus import load_times, read_ahead
+from sim.cycles.bus import Loading, read_ahead
 from sim.cycles.stream import WeightStream
 
 
@@ -71,17 +71,21 @@ class _Run:
             memory.latency + LoopedReader.pause,
         )
         self.idle = dict.fromkeys(Unit, 0)
-        # Completed pixels of the last DW task, of the last LOAD, and when they can be read.
+        # Completed pixels of the last DW task, and when they can be read.
         self.progress: list[tuple[int, int]] = []
-        self.loaded: list[tuple[int, int]] = []
+        # The last LOAD, and its place among the tasks while its end is not known.
+        self.loading: Loading | None = None
+        self.unfinished: int | None = None
         # When post-processing has had all results of the last DW task, were it never idle from its first beat on.
         self.depthwise_results = 0
         self.dispatched = memory.latency + FETCH - DISPATCH
 
     def go(self) -> Prediction:
-        times = []
+        times: list[TaskTime] = []
         for task in self.program.tasks:
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
+            if needs & Unit.LOAD:
+                self._end_load(times)
             start = max([self.dispatched + DISPATCH, *(self.idle[unit] for unit in Unit if unit & needs)])
             self.dispatched = start
             end, work = self._run(task, start)
@@ -89,13 +93,24 @@ class _Run:
             if task.joint:
                 self.idle[Unit.RMAC] = end
             times.append(TaskTime(task, start, end, work))
+            if task.opcode is Opcode.LOAD:
+                self.unfinished = len(times) - 1
+        self._end_load(times)
         cycles = max(self.dispatched + DISPATCH, *self.idle.values())
         return Prediction(tuple(times), cycles, self.stream.beats)
+
+    def _end_load(self, times: list[TaskTime]) -> None:
+        """Note the end of LOAD, which may have waited for the stem: it is not known before the stem has been walked through."""
+        if self.unfinished is not None and self.loading is not None:
+            self.idle[Unit.LOAD] = self.loading.end
+            times[self.unfinished] = replace(times[self.unfinished], end=self.loading.end)
+            self.unfinished = None
 
     def _run(self, task: Task, start: int) -> tuple[int, int]:
         match task.opcode:
             case Opcode.LOAD:
-                return start + self._load(task, start), 0
+                self._load(task, start)
+                return start, 0
             case Opcode.STORE:
                 return start + self._store(task), 0
             case Opcode.PW if task.get("pixel_outer"):
@@ -145,19 +160,24 @@ class _Run:
         for packet in task.packets:
             self.stream.deliver(packet)
         end = task.get("px_end")
+        loading = self.loading if task.get("behind_load") else None
         now -= 1
         for index, px in enumerate(range(task.get("px_start"), end, lp)):
-            if task.get("gated"):
-                progress = self.loaded if task.get("behind_load") else self.progress
-                now = max(now, progress[bisect_left(progress, (min(px + lp, end), 0))][1] - 1)
+            need = min(px + lp, end)
+            if loading is not None:
+                now = max(now, loading.readable(need) - 1)
+            elif task.get("gated"):
+                now = max(now, self.progress[bisect_left(self.progress, (need, 0))][1] - 1)
             if index:
                 now += tiles * max(depth, len(engines))
-                continue
-            for tile in range(tiles):
-                for k in range(depth):
-                    arrived = (ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True))
-                    now = max(now + 1, *arrived)
-                now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
+            else:
+                for tile in range(tiles):
+                    for k in range(depth):
+                        arrived = (ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True))
+                        now = max(now + 1, *arrived)
+                    now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
+            if loading is not None:
+                loading.consume(need, now)
         if task.get("gated") and not task.get("behind_load"):
             # Post-processing takes a result a cycle, of either engine.
             now = max(now, self.depthwise_results + len(engines) * task.results(self.config))
@@ -247,16 +267,14 @@ class _Run:
         ring.release(rows, end - 1)
         return end, task.beats(self.config)
 
-    def _load(self, task: Task, start: int) -> int:
+    def _load(self, task: Task, start: int) -> None:
+        latency = self.memory.latency
         if task.picture:
             # Rings are full: the weights that compete for the port are those that the reader takes ahead of them.
             weights = (0, WEIGHT_BURSTS * self.config.axi_burst)
-            pixels = [start + time for time in load_times(task, self.config, self.memory.latency, 0, weights)]
+            self.loading = Loading(task, self.config, latency, 0, weights, start)
         else:
-            ahead = read_ahead(list(self.program.packets), self.config)
-            pixels = load_times(task, self.config, self.memory.latency, start, ahead)
-        self.loaded = list(enumerate(pixels, start=1))
-        return pixels[-1] - start
+            self.loading = Loading(task, self.config, latency, start, read_ahead(list(self.program.packets), self.config))
 
     def _store(self, task: Task) -> int:
         beats = self.program.output_bytes // self.config.beat_bytes

@@ -7,6 +7,7 @@ from itertools import pairwise
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
+from hw.io.loader import Loader
 from sim.cycles.model import Prediction
 
 #: The bounds, in the order in which cycles are charged to them.
@@ -43,7 +44,7 @@ def floors(tasks: Sequence[Task], config: AcceleratorConfig) -> dict[str, int]:
     * lanes: the beats of the engine that has more of them. What they are more than the products is lanes without work: channels
       and pixels rounded up to the array's, half of the depthwise lanes at stride 2, one engine idle while the other works.
     * `POST`: a result a cycle.
-    * `LOAD`: the words of the unfolded picture, ``l`` channel groups a cycle.
+    * `LOAD`: the words of the unfolded picture, a write a cycle.
     * `PORT`: beats of weights, parameters and the picture.
     """
     work = dict.fromkeys((Unit.MAT, Unit.RMAC), 0)
@@ -55,7 +56,8 @@ def floors(tasks: Sequence[Task], config: AcceleratorConfig) -> dict[str, int]:
                 results += task.results(config)
         port += sum(packet.beats(config) for packet in task.packets)
         if task.opcode is Opcode.LOAD:
-            load += task.get("px_end") * -(-task.get("dst_cg_end") // config.l)
+            width = task.get("w_out")
+            load += task.get("px_end") // width * Loader.writes(config, width)
             port += -(-3 * task.get("w_in") * task.get("h_in") // config.beat_bytes)
     lanes = MAT_LANES if work[Unit.MAT] >= work[Unit.RMAC] else RMAC_LANES
     if lanes == RMAC_LANES and any(task.opcode is Opcode.DW for task in tasks):

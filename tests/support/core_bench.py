@@ -11,6 +11,7 @@ from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode, Unit, unpack
 from hw.core import TRACES, Core
+from hw.io.loader import unfold_split
 from hw.memory.act_buffer import ActBuffer
 
 
@@ -64,7 +65,7 @@ def run_core(
         PARAMS["mat"]: "mat_params",
         PARAMS["rmac"]: "rmac_params",
     }
-    done, loading = False, None
+    done, loading, consumed = False, None, 0
 
     async def feed(ctx):
         for task in program.tasks:
@@ -80,7 +81,7 @@ def run_core(
                     ctx.set(port.valid, 0)
 
     async def dispatch(ctx):
-        nonlocal done, loading
+        nonlocal done, loading, consumed
         for task in program.tasks:
             if task.opcode is Opcode.STORE:
                 continue
@@ -92,7 +93,7 @@ def run_core(
             ):
                 await ctx.tick()
             if task.opcode is Opcode.LOAD:
-                loading = task
+                loading, consumed = task, 0
                 ctx.set(dut.load_progress, 0)
                 continue
             values = unpack(task.descriptor())
@@ -124,37 +125,49 @@ def run_core(
     async def unfolding(ctx, task):
         # The memory's answer takes longer than the first weights.
         await ctx.tick().repeat(60)
-        values = unfold(picture, pads)
-        groups = task.get("dst_cg_end")
+        values, split, groups, width = unfold(picture, pads), unfold_split(config), task.get("dst_cg_end"), task.get("w_out")
+        at_once, groups_at_once = 1 << split, config.l >> split
         flat = np.zeros((len(values), groups * config.m), np.int64)
         flat[:, :27] = values
-        for px, row in enumerate(flat):
-            for cg in range(0, groups, config.l):
-                words = [
-                    [int(v) for v in row[(cg + i) * config.m : (cg + i + 1) * config.m]] if cg + i < groups else [0] * config.m
-                    for i in range(config.l)
-                ]
-                mask = sum(1 << i for i in range(config.l) if cg + i < groups)
+        room = config.l << task.get("dst_ring") if task.get("dst_ring") else len(flat)
+        for px in (row + x for row in range(0, len(flat), width) for x in range(0, width, at_once)):
+            count = min(at_once, width - px % width)
+            while px + count > consumed + room:
+                await ctx.tick()
+            for cg in range(0, groups, groups_at_once):
+                slots = [(px + i % at_once, cg + i // at_once) if i % at_once < count else (0, groups) for i in range(config.l)]
                 ctx.set(
                     dut.load,
                     {
-                        "mask": mask,
+                        "mask": sum(1 << i for i, (_, group) in enumerate(slots) if group < groups),
                         "px": px,
                         "cg": cg,
-                        "split": 0,
+                        "split": split,
                         "base": task.get("dst_base"),
                         "rows": task.get("dst_rows"),
-                        "words": words,
+                        "ring": task.get("dst_ring"),
+                        "words": [
+                            flat[pixel, group * config.m : (group + 1) * config.m].tolist() if group < groups else [0] * config.m
+                            for pixel, group in slots
+                        ],
                     },
                 )
                 ctx.set(dut.load_valid, 1)
                 await ctx.tick().until(dut.load_ready)
                 ctx.set(dut.load_valid, 0)
-            if rng.random() < 0.3:
+            # Without room there must be something to read.
+            if rng.random() < 0.3 or px + at_once + count > consumed + room:
                 await ctx.tick().repeat(ActBuffer.write_latency)
-                ctx.set(dut.load_progress, px + 1)
+                ctx.set(dut.load_progress, px + count)
         await ctx.tick().repeat(ActBuffer.write_latency)
         ctx.set(dut.load_progress, len(flat))
+
+    async def consumption(ctx):
+        nonlocal consumed
+        while True:
+            *_, strobe, pixels = await ctx.tick().sample(dut.load_consumes, dut.load_consumed)
+            if strobe:
+                consumed = pixels
 
     async def watch(ctx):
         while not done:
@@ -178,6 +191,7 @@ def run_core(
     sim.add_clock(1e-8)
     sim.add_testbench(feed, background=True)
     sim.add_testbench(load, background=True)
+    sim.add_testbench(consumption, background=True)
     sim.add_testbench(dispatch)
     sim.add_testbench(watch)
     sim.run()

@@ -1,8 +1,11 @@
 """What the cycle model foretells, against the simulated hardware and against what must hold of any schedule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import sim.simulate
 from hw.compiler.compile import compile_network
 from hw.compiler.program import Program
 from hw.config import TOY
@@ -10,11 +13,13 @@ from hw.control.descriptor import Opcode, Unit
 from quant.checkpoints import load
 from quant.inspect import layer_table
 from sim.bench.runner import RunResult
-from sim.cycles.bus import load_times, read_ahead
+from sim.cycles.bus import Loading, read_ahead
 from sim.cycles.model import Memory, predict, summary
 from sim.simulate import MemoryOptions, SimulationReport, simulate
 from tests.support.networks import NetworkBuilder
+from tests.support.rings import ringed
 from tests.support.road import Dram, digits_artifact, held_out, needs_simulator, recorded, toy
+from triovit.errors import InternalError
 
 #: The promise: a layer's cycles, and a whole picture's.
 LAYER, TOTAL = 0.05, 0.02
@@ -88,8 +93,36 @@ def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(heigh
         run = dram.run(whole, whole.changed(weights_beats=0, watchdog=3000), latency=latency)
         took = [interval.end - interval.start for interval in run.intervals if interval.unit is Unit.LOAD]
         start = latency + 12
-        foretold = [load_times(load, TOY, latency, start, beats)[-1] - start for beats in (ahead, (0, 0))]
+        foretold = [Loading(load, TOY, latency, start, beats).end - start for beats in (ahead, (0, 0))]
         assert all(abs(a - b) <= max(15, LAYER * b / 2) for a, b in zip(foretold, took, strict=True)), (latency, took, foretold)
+
+
+@needs_simulator
+@pytest.mark.parametrize(("channels", "ring", "bands"), [(5, 2, 1), (24, 2, 1), (24, 4, 2)])
+def test_load_and_the_stem_share_a_ring(monkeypatch, channels, ring, bands):
+    """The stem is faster than LOAD, or LOAD has to wait for it."""
+    toy()
+    net = NetworkBuilder(3, 22, 30)
+    artifact = net.head(net.pw("pw", net.stem(channels), 16), 8, 8, 4).artifact()
+    pictures = np.random.default_rng(5).integers(0, 256, (1, 3, 22, 30)).astype(np.uint8)
+    monkeypatch.setattr(sim.simulate, "compile_network", lambda *args: ringed(compile_network(*args), ring, bands))
+    results = recorded(monkeypatch)
+    report = simulate(artifact, TOY, pictures, memory=MemoryOptions(latency=20))
+    assert report.comparison.equal
+    wrong = {row.name: (row.predicted, row.cycles) for row in report.layers if abs(row.predicted / row.cycles - 1) > LAYER}
+    assert wrong == {}
+    foretold = predict(ringed(compile_network(artifact, TOY), ring, bands), Memory(20)).tasks[0]
+    took = next(interval.end - interval.start for interval in results[0].intervals if interval.unit is Unit.LOAD)
+    assert abs(foretold.end - foretold.start - took) <= LAYER * took
+
+
+def test_a_ring_that_the_stem_never_reads_is_no_program():
+    net = NetworkBuilder(3, 22, 30)
+    net.head(net.pw("pw", net.stem(5), 16), 8, 8, 4)
+    ring = ringed(compile_network(net.artifact(), TOY), 2)
+    stuck = replace(ring, tasks=tuple(replace(task, fields={**task.fields, "behind_load": 0, "gated": 0}) for task in ring.tasks))
+    with pytest.raises(InternalError, match="LOAD waits for room in a ring of 16 pixels"):
+        predict(stuck)
 
 
 @needs_simulator

@@ -45,7 +45,7 @@ def pw(pixels: int, depth: int, *, macs: int, joint: bool = False, packets: tupl
 
 
 FULL = pw(400, 8, joint=True, macs=400 * 32 * 8)
-LOADING = Task("stem", Opcode.LOAD, {"px_end": 256, "dst_cg_end": 7, "w_in": 32, "h_in": 32}, ALL)
+LOADING = Task("stem", Opcode.LOAD, {"px_end": 256, "dst_cg_end": 7, "w_in": 32, "h_in": 32, "w_out": 16}, ALL)
 HALF = Task(
     "dw", Opcode.DW, {"px_end": 64, "w_out": 8, "stride": 2, "tiles": 1, "kernel": 3, "dst_cg_end": 4}, ALL, (), 64 * 16 * 9
 )

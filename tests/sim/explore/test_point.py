@@ -53,7 +53,7 @@ def test_resources_are_those_counted():
     ("lacking", "over"),
     [
         ({"dsps": 1119}, ("dsp",)),
-        ({"bram36": 845}, ("bram36",)),
+        ({"bram36": 837}, ("bram36",)),
         ({"luts": 239_000}, ("lut",)),
         ({"memory_luts": 20_000, "dsps": 1}, ("dsp", "memory_lut")),
         ({"port_bytes": 32}, ("port_bytes",)),
