@@ -11,12 +11,12 @@ from functools import cached_property
 FLAT_TEXT = 1 << 20
 _MODULE = re.compile(r"^(?:attribute [^\n]*\n)*module (\S+)\n.*?^end$", re.DOTALL | re.MULTILINE)
 _CELL = re.compile(r"^  cell (\\\S+) (\S+)$", re.MULTILINE)
-_PORT = re.compile(r"^  wire .*(?:input|output|inout) \d+ +(\\\S+)$", re.MULTILINE)
+_PORT = re.compile(r"^  wire .*(?:input|output|inout) \d+ +(?:signed +)?(\\\S+)$", re.MULTILINE)
 _DECLARED = re.compile(r"^  (?:wire|memory)(?: +\S+)* +([\\$]\S+)$|^  (?:cell|process) (?:\S+ )?([\\$]\S+)$", re.MULTILINE)
 _NAME = re.compile(r"[\\$][^\s\]\[{}]+")
 _CONNECT = re.compile(r"^    connect (\\\S+) ", re.MULTILINE)
 #: What simulations watch; on a board it is left open, and what feeds it alone is nothing.
-_TRACE = re.compile(r"^(  wire .*)output \d+ +(\\trace_\S+)$", re.MULTILINE)
+_TRACE = re.compile(r"^(  wire .*)output \d+ +((?:signed +)?\\trace_\S+)$", re.MULTILINE)
 _TRACE_CONNECT = re.compile(r"^    connect \\trace_.*\n", re.MULTILINE)
 
 
