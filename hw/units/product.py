@@ -1,45 +1,100 @@
-"""Products by a DSP or by lookup tables, in the same two cycles."""
+"""Products by a DSP or by lookup tables, in the same two cycles.
 
-from amaranth import Cat, Module, Mux, Signal
-from amaranth.hdl import Value
+A product of lookup tables is a chain of rows of radix-4 Booth digits, each -2 .. 2 times ``x``: a row takes the sum of those
+before it and two more bits of ``y``, with the bit below them. A bit of the row's carry chain is one function of six inputs
+(the sum's bit, two neighbours of ``x``, three of ``y``), one lookup table, and every row leaves two finished bits behind.
+"""
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Shape, Value
 
 from hw.cost import Resources
 from hw.delay import delayed
 
-#: A number and the place of its lowest bit.
-_Row = tuple[int, Value]
-#: Levels of adders before the first register of a product of lookup tables; up to 16 rows leave as many behind it.
-_FIRST_LEVELS = 2
+#: Bits of ``y`` that a row takes.
+_DIGIT_BITS = 2
 
 
-def _rows(x: Value, y: Value) -> list[_Row]:
-    """``x`` for each bit of ``y``; a sign bit counts negative."""
-    rows = [(place, Mux(bit, x, 0)) for place, bit in enumerate(y)]
-    if y.shape().signed:
-        rows[-1] = (len(y) - 1, Mux(y[-1], -x, 0))
-    return rows
+def _rows(y: Shape) -> int:
+    """Rows that a factor of this shape takes: a number without a sign has one above its bits."""
+    return -(-(y.width + (not y.signed)) // _DIGIT_BITS)
 
 
-def _joined(low: _Row, high: _Row) -> _Row:
-    """The sum of two rows; what lies below the higher one needs no adder."""
-    gap = high[0] - low[0]
-    total = (low[1] >> gap) + high[1]
-    whole = Cat(low[1][:gap], total)
-    return low[0], whole.as_signed() if total.shape().signed else whole
+def _ends(shape: Shape) -> tuple[int, int]:
+    """The least and the largest number of a shape."""
+    return (-(1 << shape.width - 1), (1 << shape.width - 1) - 1) if shape.signed else (0, (1 << shape.width) - 1)
 
 
-def _level(rows: list[_Row]) -> list[_Row]:
-    """Half as many rows."""
-    pairs = [_joined(low, high) for low, high in zip(rows[::2], rows[1::2], strict=False)]
-    return pairs + rows[len(rows) & ~1 :]
+def _sum_shape(x: Shape, y: Shape, plus: Shape | None, rows: int) -> Shape:
+    """The shape of what the first rows add up to: they read as much of ``y`` as a signed number, the last one all of it."""
+    read = y if rows == _rows(y) else Shape(_DIGIT_BITS * rows, signed=True)
+    least, most = _ends(plus) if plus else (0, 0)
+    products = [one * other for one in _ends(x) for other in _ends(read)]
+    ends = (min(products) + least, max(products) + most)
+    # With a sign, which the next row needs, also where the numbers have none.
+    return Shape(max(1 + (end if end >= 0 else ~end).bit_length() for end in ends), signed=True)
+
+
+def _row(total: Value, x: Value, digit: Value, bits: int) -> Value:
+    """``bits`` bits of ``total`` plus the row of a digit (three bits of ``y``, the lowest one of the digit below).
+
+    A negative row is the complement, and the 1 that it lacks comes in by the chain's carry: twice the digit's sign at a place
+    below the lowest one, where both make a carry or none and no lookup table is needed.
+    """
+    below, low, sign = digit
+    chosen = Mux(below ^ low, x, Mux(low ^ sign, x << 1, 0)) ^ sign.replicate(len(x) + 1).as_signed()
+    carried = Cat(sign, total).as_signed() + Cat(sign, chosen).as_signed()
+    return carried[1 : bits + 1].as_signed()
+
+
+class _Chain:
+    """The rows of a product, to be added one after the other."""
+
+    def __init__(self, x: Value, y: Value, plus: Value | None):
+        self.x = x if x.shape().signed else Cat(x, Const(0, 1)).as_signed()
+        self.y = y
+        self._shapes = x.shape(), y.shape(), None if plus is None else plus.shape()
+        self.rows = _rows(y.shape())
+        self.row = 0
+        #: The bits that no further row changes, and the sum from there upwards.
+        self.low: Value = Const(0, 0)
+        self.total: Value = Const(0, 1).as_signed() if plus is None else Cat(plus, plus[-1] & plus.shape().signed).as_signed()
+
+    def add(self, rows: int) -> None:
+        """Add the next rows."""
+        for _ in range(rows):
+            first = _DIGIT_BITS * self.row
+            top = self.y[-1] if self.y.shape().signed else Const(0, 1)
+            digit = Cat(Const(0, 1), self.y, top, top)[first : first + _DIGIT_BITS + 1]
+            self.row += 1
+            bits = _sum_shape(*self._shapes, self.row).width - first
+            total = _row(self.total, self.x, digit, bits)
+            if self.row < self.rows:
+                self.low, total = Cat(self.low, total[:_DIGIT_BITS]), total[_DIGIT_BITS:].as_signed()
+            self.total = total
+
+    def register(self, m: Module, name: str) -> None:
+        """A register between two rows."""
+        read = _DIGIT_BITS * self.row - 1
+        signed = self.y.shape().signed
+        rest = delayed(m, self.y[read:], 1, f"{name}_y")
+        kept = Cat(Const(0, read), rest)
+        self.y = kept.as_signed() if signed else kept
+        self.x = delayed(m, self.x, 1, f"{name}_x")
+        self.low = delayed(m, self.low, 1, f"{name}_low")
+        self.total = delayed(m, self.total, 1, f"{name}_total")
+
+    @property
+    def product(self) -> Value:
+        """The sum of all rows."""
+        return Cat(self.low, self.total).as_signed()
 
 
 def logic_product(x: Value, y: Value) -> Value:
     """``x * y`` as adders, without a register, which no tool makes a DSP of; the fewer bits ``y`` has, the fewer rows."""
-    rows = _rows(x, y)
-    while len(rows) > 1:
-        rows = _level(rows)
-    return rows[0][1]
+    chain = _Chain(x, y, None)
+    chain.add(chain.rows)
+    return chain.product
 
 
 def registered_product(m: Module, x: Value, y: Value, name: str, *, dsp: bool, plus: Value | None = None) -> Value:
@@ -65,24 +120,17 @@ def registered_product(m: Module, x: Value, y: Value, name: str, *, dsp: bool, p
         product = Signal((x * y).shape(), name=f"{name}_product", reset_less=True)
         m.d.sync += [product.eq(x * y), result.eq(product if plus is None else product + delayed(m, plus, 1, f"{name}_plus"))]
         return result
-    rows = _rows(x, y) if plus is None else [(0, plus), *_rows(x, y)]
-    for _ in range(_FIRST_LEVELS):
-        rows = _level(rows)
-    rows = [(place, delayed(m, value, 1, f"{name}_{place}")) for place, value in rows]
-    while len(rows) > 1:
-        rows = _level(rows)
-    m.d.sync += result.eq(rows[0][1])
+    chain = _Chain(x, y, plus)
+    # The first row of a bare product adds to nothing and is the shortest, so the larger half comes first.
+    chain.add(-(-chain.rows // 2))
+    chain.register(m, name)
+    chain.add(chain.rows - chain.row)
+    m.d.sync += result.eq(chain.product)
     return result
 
 
-def product_resources(x_bits: int, y_bits: int, *, dsp: bool, plus: bool = False) -> Resources:
-    """A DSP, or about a lookup table for each bit of the adders (with two outputs it has room for the gates of both rows)."""
+def product_resources(x: Shape, y: Shape, *, dsp: bool, plus: Shape | None = None) -> Resources:
+    """A DSP, or a lookup table for each bit of the rows."""
     if dsp:
         return Resources(dsp=1)
-    luts, rows, bits, gap = 0, y_bits + plus, x_bits, 1
-    while rows > 1:
-        bits += 1
-        luts += rows // 2 * bits
-        # Both rows of a sum overlap in all but ``gap`` bits.
-        bits, gap, rows = bits + gap, 2 * gap, -(-rows // 2)
-    return Resources(lutmul=luts)
+    return Resources(lutmul=sum(_sum_shape(x, y, plus, row + 1).width - _DIGIT_BITS * row for row in range(_rows(y))))

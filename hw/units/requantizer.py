@@ -1,6 +1,6 @@
 """The first step of post-processing: an accumulator, its bias, the channel's scale (integer contract, section 3)."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -62,7 +62,7 @@ class Requantizer(wiring.Component):
     @staticmethod
     def resources(dsp: bool = True) -> Resources:
         """Its multiplier, which takes operands of 27 bits."""
-        return product_resources(ACC_BITS, MULT_BITS, dsp=dsp)
+        return product_resources(signed(ACC_BITS), unsigned(MULT_BITS), dsp=dsp)
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""

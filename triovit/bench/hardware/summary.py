@@ -16,7 +16,10 @@ _REASONS = ("missing", "error")
 
 def cases() -> list[Case]:
     """Every row, quick ones first."""
-    found = [Case("design", {"config": DESIGN}, lambda runner: runner.design(DESIGN))]
+    found = [
+        Case("design", {"config": DESIGN}, lambda runner: runner.design(DESIGN)),
+        Case("netlist", {"config": DESIGN}, lambda runner: runner.netlist(DESIGN), long=True),
+    ]
     found += [Case("model", {"network": network.name}, _modelled(network)) for network in NETWORKS]
     for network in NETWORKS:
         if network.rtl == "never":
@@ -70,7 +73,7 @@ def summarise(rows: Rows) -> Result:
         "clock_mhz": CLOCK_MHZ,
         "memory": {"latency": LATENCY, "beats_per_cycle": 1},
         "networks": networks,
-        "design": _design(found[f"design/{DESIGN}"], networks),
+        "design": _design(found[f"design/{DESIGN}"], found.get(f"netlist/{DESIGN}", {}), networks),
     }
 
 
@@ -120,13 +123,15 @@ def _network(network: Network, found: dict[str, Result]) -> Result:
     }
 
 
-def _design(counted: Result, networks: dict[str, Result]) -> Result:
+def _design(counted: Result, mapped: Result, networks: dict[str, Result]) -> Result:
     """Resources, and the operations a second of each DSP in B1's steady state, as simulated and as predicted."""
-    names = ("multipliers", "array_dsp", "dsp", "lut", "ff", "bram36", "memory_lut", "multiplier_lut")
+    names = ("multipliers", "array_dsp", "dsp", "bram36", "memory_lut", "multiplier_lut")
     b1 = networks["b1-224"]
     return {
         "config": DESIGN,
         **{name: counted.get(name) for name in names},
+        "lut": mapped.get("lut"),
+        "ff": mapped.get("ff"),
         "gops_per_dsp": _gops_per_dsp(b1["macs"], b1["cycles_steady"], counted.get("dsp")),
         "gops_per_dsp_predicted": _gops_per_dsp(b1["macs"], b1["cycles_predicted"], counted.get("dsp")),
         "device": {

@@ -62,16 +62,16 @@ DESIGN = {
     "multipliers": 2048,
     "array_dsp": 1024,
     "dsp": 1100,
-    "lut": 90_000,
-    "ff": None,
     "bram36": 700.5,
     "memory_lut": 30_000,
     "multiplier_lut": 60_000,
     "parts": {"MAT engine": {"dsp": 532, "bram36": 0.0, "memory_lut": 2016, "multiplier_lut": 3152}},
 }
+NETLIST = {"lut": 150_000, "ff": 250_000, "parts": {}}
 #: B1 simulated, and one network after the other refused.
 FOUND: dict[str, Result] = {
     "design/zcu102": DESIGN,
+    "netlist/zcu102": NETLIST,
     **{f"model/{network.name}": REFUSED for network in NETWORKS},
     "model/b1-224": model(320_000, 266_000.0),
     "rtl/b1-224/single": run(321_600, 1, 61.4),

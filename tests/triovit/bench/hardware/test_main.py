@@ -43,6 +43,7 @@ class Place:
 def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
     place = Place(tmp_path, capsys)
     monkeypatch.setattr(HardwareRunner, "design", lambda self, config: place.taken(self, f"design/{config}"))
+    monkeypatch.setattr(HardwareRunner, "netlist", lambda self, config: place.taken(self, f"netlist/{config}"))
     monkeypatch.setattr(HardwareRunner, "model", lambda self, network: place.taken(self, f"model/{network.name}"))
     monkeypatch.setattr(HardwareRunner, "artifact", lambda self, network: {"artifact": "a", "sha256": "s"})
     monkeypatch.setattr(HardwareRunner, "build", lambda self, config: {})
