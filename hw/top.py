@@ -88,8 +88,8 @@ class Accelerator(wiring.Component):
         loader, store = Loader(config, ActBuffer.write_latency), Store(config, core.store_latency)
         arbiter = ReadArbiter(config, 3)
         m.submodules.control = control
-        m.submodules.arbiter = arbiter
-        for name, part in (("core", core), ("decoder", decoder), ("weights", weights), ("loader", loader), ("store", store)):
+        parts = {"core": core, "decoder": decoder, "weights": weights, "loader": loader, "store": store, "arbiter": arbiter}
+        for name, part in parts.items():
             m.submodules[name] = ResetInserter(control.core_reset)(part)
 
         for prefix, port, names in (

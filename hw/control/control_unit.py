@@ -1,6 +1,7 @@
 """Registers, fetch, dispatch, watchdog and counters together: a run from start to done or error."""
 
 from amaranth import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +10,7 @@ from hw.axi.lite import RegisterFile
 from hw.axi.looped_reader import PASSES_BITS
 from hw.axi.signature import AxiLite, AxiRead
 from hw.config import AcceleratorConfig
-from hw.control.descriptor import DESCRIPTOR, Unit
+from hw.control.descriptor import DESCRIPTOR, Opcode, Unit
 from hw.control.dispatch import Dispatch, TaskSignature
 from hw.control.errors import ErrorCode
 from hw.control.fetch import DescriptorFetch
@@ -167,14 +168,15 @@ class ControlUnit(wiring.Component):
                 m.d.comb += forget.eq(registers.ctrl_soft_reset)
                 m.next = "IDLE"
 
+        counted = self._counted(m, registers, dispatch)
         counters = {
             "cycles": running,
-            "mat_busy": self.mat.busy,
-            "rmac_busy": dispatch.rmac_busy,
-            "load_busy": self.load.busy,
-            "store_busy": self.store.busy,
+            "mat_busy": self.mat.busy & counted["MAT"],
+            "rmac_busy": dispatch.rmac_busy & counted["R-MAC"],
+            "load_busy": self.load.busy & counted["LOAD"],
+            "store_busy": self.store.busy & counted["STORE"],
             "weight_beats_read": self.weight_beat,
-            **{stall.name: self.stalls[index] for index, stall in enumerate(STALLS)},
+            **{stall.name: self.stalls[index] & counted.get(stall.unit, 1) for index, stall in enumerate(STALLS)},
         }
         for name, happens in counters.items():
             port = getattr(registers, name)
@@ -184,3 +186,21 @@ class ControlUnit(wiring.Component):
             m.d.sync += [getattr(registers, name).eq(0) for name in counters]
             m.d.sync += [registers.error_code.eq(ErrorCode.NONE), registers.error_index.eq(0)]
         return m
+
+    def _counted(self, m: Module, registers: RegisterFile, dispatch: Dispatch) -> dict[str, Value]:
+        """For each unit whether what it does is counted: all of it, or the tasks of one layer."""
+        task = dispatch.mat.task
+        joint = dispatch.mat.start & (task.opcode == Opcode.PW) & task.joint
+        starts = {
+            "MAT": dispatch.mat.start,
+            "R-MAC": dispatch.rmac.start | joint,
+            "LOAD": dispatch.load.start,
+            "STORE": dispatch.store.start,
+        }
+        counted: dict[str, Value] = {}
+        for unit, start in starts.items():
+            mine = Signal(name=f"counted_{unit.replace('-', '').lower()}")
+            with m.If(start):
+                m.d.sync += mine.eq(~registers.counted_layer_only | (dispatch.tag == registers.counted_layer_tag))
+            counted[unit] = mine
+        return counted

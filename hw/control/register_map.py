@@ -7,13 +7,14 @@ from typing import NamedTuple
 from hw.axi.looped_reader import PASSES_BITS
 from hw.axi.signature import LITE_ADDRESS_BITS, LITE_BITS
 from hw.config import AcceleratorConfig
+from hw.control.descriptor import DESCRIPTOR
 from hw.control.errors import ErrorCode
 from triovit.errors import InternalError
 
 #: Reads "TVIT" when its bytes are written highest first.
 ID = 0x5456_4954
 #: Version of the register map: major, minor.
-VERSION = (1, 2)
+VERSION = (1, 3)
 #: Bits of a descriptor's index and of the program's length.
 INDEX_BITS = 16
 
@@ -154,6 +155,10 @@ def register_map(config: AcceleratorConfig) -> tuple[Register, ...]:
         _value("STORE_BUSY", Access.RO, "cycles in which STORE had a task"),
         _value("WEIGHT_BEATS_READ", Access.RO, "beats of the weight stream taken by the decoder"),
         *(_value(stall.name.upper(), Access.RO, stall.doc) for stall in STALLS),
+        ("COUNTED_LAYER", "what the counters of MAT, R-MAC, LOAD and STORE are for", (
+            Field("tag", 0, DESCRIPTOR["tag"].width, Access.RW, "the layer, by the tag of its descriptors"),
+            Field("only", DESCRIPTOR["tag"].width, 1, Access.RW, "count only while the unit's last task is that layer's"),
+        )),
     ]
     return tuple(Register(name, index * LITE_BITS // 8, doc, fields) for index, (name, doc, fields) in enumerate(entries))
 

@@ -71,7 +71,7 @@ class Driver:
 
     def run(
         self, *, program: int, program_count: int, weights: int, weights_beats: int, picture: int, output: int,
-        weights_repeated: int = 0, weights_passes: int = 0, watchdog: int | None = None,
+        weights_repeated: int = 0, weights_passes: int = 0, watchdog: int | None = None, layer: int | None = None,
     ) -> dict[str, int]:
         """Run a program once and wait for its end.
 
@@ -88,6 +88,8 @@ class Driver:
             Beats of the stream's first part, and how often it is read.
         watchdog
             Cycles without progress after which the accelerator gives up; what the register holds if None.
+        layer
+            Tag of the one layer whose tasks the units' counters are for, its index in the artifact; all tasks if None.
 
         Returns
         -------
@@ -109,6 +111,7 @@ class Driver:
         self.write("WEIGHTS_BEATS", weights_beats)
         self.write("WEIGHTS_REPEATED", weights_repeated)
         self.write("WEIGHTS_PASSES", weights_passes)
+        self.set_fields("COUNTED_LAYER", **({} if layer is None else {"tag": layer, "only": 1}))
         if watchdog is not None:
             self.write("WATCHDOG", watchdog)
         self.set_fields("CTRL", start=1, irq_enable=1)

@@ -140,6 +140,31 @@ def test_a_run_ends_with_done_interrupt_and_counters_twice():
     assert host.resets == 2
 
 
+def test_counters_may_be_for_one_layer():
+    """Tags 1 to 5 are LOAD, a joint PW, DW, LN and STORE: what each unit's counter has of them, one at a time, adds up."""
+    host = Host(GOOD, weights=90, longest=9)
+    units = ("MAT_BUSY", "RMAC_BUSY", "LOAD_BUSY", "STORE_BUSY")
+    stalls = [stall.name.upper() for stall in STALLS if stall.unit != "weight stream"]
+    only = 1 << 16
+
+    async def testbench(ctx):
+        ctx.set(host.dut.stalls, (1 << len(STALLS)) - 1)
+        await host.setup(ctx)
+        for tag, working in ((1, {2}), (2, {0, 1}), (3, {1}), (4, {0}), (5, {3}), (7, set())):
+            await host.write(ctx, "COUNTED_LAYER", only | tag)
+            assert await host.run(ctx) == DONE
+            busy = [await host.read(ctx, name) for name in units]
+            assert {index for index, cycles in enumerate(busy) if cycles} == working, (tag, busy)
+            counted = {name for name in stalls if await host.read(ctx, name)}
+            # The stalls last as long as the bench, so they count from a unit's first task of the layer to its next task.
+            assert {stall.name.upper() for stall in STALLS if stall.unit == "MAT"} <= counted if 0 in working else True
+            assert await host.read(ctx, "CYCLES") > max(busy) and await host.read(ctx, "WEIGHT_BEATS_READ")
+            await host.write(ctx, "STATUS", DONE)
+
+    host.simulate(testbench)
+
+
+
 def test_each_stall_has_its_counter():
     host = Host(GOOD, weights=90)
 
