@@ -167,6 +167,7 @@ POST_FIELDS = (
     "res_base",
     "res_skew",
     "res_ring",
+    "res_rows",
     "res_zero",
     "use_code",
     "wide",

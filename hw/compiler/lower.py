@@ -77,6 +77,7 @@ def post_fields(layer: Layer, residual: Place | None) -> dict[str, int | Buffer 
             "res_base": residual.base,
             "res_skew": residual.skew,
             "res_ring": residual.ring,
+            "res_rows": residual.rows,
             "res_zero": post.residual.zero,
         }
     return fields

@@ -115,6 +115,7 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("src_ring", 4, "0: the source is there whole; else log2 of its ring's rows: row numbers are taken modulo as many"),
     ("dst_ring", 4, "the same of the result, in both buffers; LOAD: it waits for room, too"),
     ("res_ring", 4, "the same of the residual"),
+    ("res_rows", 14, "rows of one channel group of the residual"),
     ("dst2_cg_end", 12, "from this channel group on nothing is written a second time; a multiple of those of a result"),
     ("y_start", 10, "DW: row of px_start in the output map"),
     ("px_in", 16, "DW: input pixel under the centre tap of px_start"),

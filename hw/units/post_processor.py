@@ -345,7 +345,7 @@ class PostProcessor(wiring.Component):
             self.residual.px.eq(self._at[cycle].px),
             self.residual.cg.eq(self._at[cycle].cg),
             self.residual.base.eq(task.res_base),
-            self.residual.rows.eq(task.dst_rows),
+            self.residual.rows.eq(task.res_rows),
             self.residual.skew.eq(task.res_skew),
             self.residual.ring.eq(task.res_ring),
             self.residual.spread.eq(exact_log2(self.config.l) - task.lp),

@@ -54,6 +54,8 @@ class Workload:
             "z_row": self.integer(0, self.config.z_rows // 2), "tiles": self.integer(1, 8), "act": act,
             "out_shift": self.integer(0, 2 if act is Act.NONE else 16),
             "res_src": Buffer(self.integer(0, 2)), "res_base": self.integer(0, 1 << 14), "res_skew": self.integer(0, 4),
+            "res_rows": self.integer(0, 1 << 14), "res_ring": self.integer(0, 16), "dst_ring": self.integer(0, 16),
+            "dst2_cg_end": self.integer(1, 12),
             "res_zero": self.integer(-128, 128),
             "use_code": 0, "logits": 0, "wide": 0, "dst_fold": self.integer(0, 3), **fixed,
         }
@@ -170,7 +172,7 @@ class Model:
         residual = res_zero = None
         if task["act"] is Act.RESIDUAL:
             spread = lanes.bit_length() - 1 - split
-            tensor = (task["res_src"].value, task["res_base"], task["dst_rows"], task["res_skew"])
+            tensor = (task["res_src"].value, task["res_base"], task["res_rows"], task["res_skew"])
             residual = self.residual(*tensor, spread, result["px"], result["cg"]).reshape(1, -1)
             res_zero = task["res_zero"]
         t = arithmetic.post_process(acc, arithmetic.PostParameters(**columns, logits=True), code=code).reshape(lanes, size)
@@ -193,7 +195,9 @@ class Model:
             words[:, 0] = arithmetic.log2_code(joined[:, 0], smallest, CODE_WIDTHS[fine])
             self.codes |= {self.place(task, result) + i: int(words[i, 0]) for i in range(lanes)}
         out = {
-            "write.valid": ordinary, "write2.valid": ordinary and task["dst2_on"], "z_write.valid": dst is Buffer.Z,
+            "write.valid": ordinary,
+            "write2.valid": ordinary and task["dst2_on"] and result["cg"] < task["dst2_cg_end"],
+            "z_write.valid": dst is Buffer.Z,
             "trace_valid": 1, "trace_tag": task["tag"], "trace_dst": dst.value, "trace_px": result["px"],
             "trace_cg": result["cg"], "trace_mask": mask, "trace_split": split, "trace_row_sum": result["row_sum"],
             "trace_words": words.tolist(),
@@ -201,7 +205,8 @@ class Model:
         if ordinary:
             out |= {
                 "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
-                                  "rows": task["dst_rows"], "fold": task["dst_fold"], "words": q.tolist()},
+                                  "rows": task["dst_rows"], "fold": task["dst_fold"], "ring": task["dst_ring"],
+                                  "words": q.tolist()},
                 "write_dst": dst.value, "write_t": wide.tolist(),
             }
             if task["dst2_on"]:
