@@ -20,11 +20,12 @@ from triovit.errors import UserError
 #: Where synthesized units are kept.
 CACHE = Path("build") / "yosys"
 #: The flow of ``synth_xilinx`` for a module with neither pads nor a clock of its own, with ``abc`` in place of ``abc9``, which
-#: looks for short paths at the price of a tenth more lookup tables, and fails on wide rotators.
+#: looks for short paths at the price of more lookup tables, and fails on wide rotators. Every lookup table costs the same:
+#: with Yosys' own weights (``-luts 2:2,3,6:5``), which favour small ones, two may take the place of one of six inputs.
 RECIPE = "; ".join([
     "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top top -run begin:map_luts",
     "opt_expr -mux_undef -noclkinv",
-    "abc -luts 2:2,3,6:5",
+    "abc -lut 6",
     "clean",
     "xilinx_srl -fixed -minlen 3",
     "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",

@@ -23,6 +23,7 @@ from hw.interfaces import (
     result_layout,
     words,
 )
+from hw.units.chosen import chosen
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.divisor_code import DivisorCode
 from hw.units.joined_sums import JoinedSums
@@ -289,12 +290,14 @@ class PostProcessor(wiring.Component):
         m.d.comb += Value.cast(row).eq(
             Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row), Value.cast(self.mat_param.row))
         )
-        # One word for all slots, or each slot its own.
+        # One word for all slots, or each slot its own. Each ring's word is picked by itself: picked from ``row``, it would need
+        # that once more, beside the lookup tables that choose among both rings and the common word at once.
+        mat_word, rmac_word = (
+            chosen(self._at[arrived].entry[:bits], *(Value.cast(port.row[slot]) for slot in range(self.config.l)))
+            for port in (self.mat_param, self.rmac_param)
+        )
         common = Signal(row.shape().elem_shape, name="param_common")
-        with m.Switch(self._at[arrived].entry[:bits]):
-            for slot in range(self.config.l):
-                with m.Case(slot):
-                    m.d.comb += common.eq(row[slot])
+        m.d.comb += Value.cast(common).eq(Mux(self._at[arrived].rmac, rmac_word, mat_word))
         use_common = delayed(m, shared, arrived - lookup, "param_shared")
         found = []
         for slot in range(self.config.l):
