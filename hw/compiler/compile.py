@@ -264,9 +264,7 @@ class _Compiler:
                 yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
             case "layernorm":
                 source = self.narrow[layer.inputs[0]]
-                destination = self._destination(layer, 0)
-                for pixel in range(source.pixels):
-                    yield lower.layer_norm(layer, tag, source, destination, config, pixel)
+                yield from lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
 
     def _load(self, layer: Layer) -> Task:
         config, image = self.config, self.artifact.input_name

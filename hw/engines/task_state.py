@@ -30,7 +30,7 @@ class TaskState(wiring.Component):
     busy : Out(1)
         From the cycle after ``start`` until nothing is left to do.
     params_free : Out
-        Rows of the parameter ring that the task used, in the cycle in which it ends.
+        Rows of the parameter ring that the task used, in the cycle in which it ends, unless it leaves them to the next one.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -67,6 +67,6 @@ class TaskState(wiring.Component):
         with m.If(self.used & (row >= rows)):
             m.d.sync += rows.eq(row + 1)
         with m.If(finished):
-            m.d.comb += self.params_free.eq(rows)
+            m.d.comb += self.params_free.eq(Mux(self.running.keep, 0, rows))
             m.d.sync += rows.eq(0)
         return m

@@ -189,10 +189,11 @@ class _Run:
         second = now + depth - 1 + self.timing.ln_turn
         weights, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
         last = max(second + depth, weights.arrived[-1], params.arrived[-1])
-        rows = task.packets[1].rows
-        weights.release(rows, last + self.timing.ring)
         end = last + self.timing.ln_result + self.timing.written + IDLE
-        params.release(rows, end - 1)
+        if not task.get("keep"):
+            rows = -(-depth // self.config.l)
+            weights.release(rows, last + self.timing.ring)
+            params.release(rows, end - 1)
         return end, task.beats(self.config)
 
     def _depthwise(self, task: Task, now: int) -> tuple[int, int]:

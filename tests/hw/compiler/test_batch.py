@@ -50,9 +50,10 @@ def test_the_backbone_comes_once_a_picture_and_the_head_once(pictures):
 
 def test_weights_lie_in_memory_once():
     one, program = digits(1), digits(4)
-    norm = next(task for task in one.tasks if task.opcode is Opcode.LN)
-    extra = 3 * sum(packet.beats(TOY) for packet in norm.packets)
-    assert program.weight_beats == one.weight_beats + extra
+    for several, kept in ((one, [0]), (program, [1, 1, 1, 0])):
+        norms = [task for task in several.tasks if task.opcode is Opcode.LN]
+        assert [task.get("keep") for task in norms] == kept
+        assert norms[0].packets and not any(task.packets for task in norms[1:])
     backbone = [packet for task in one.tasks if not task.layer.startswith(("head.fc", "head.ln")) for packet in task.packets]
     assert program.repeated_beats == sum(packet.beats(TOY) for packet in backbone)
     size = program.repeated_beats * TOY.beat_bytes
