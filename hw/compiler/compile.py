@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from hw.compiler import lower
 from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
 from hw.compiler.batch import check, unrolled, vector_layers
+from hw.compiler.early import early_starts
 from hw.compiler.lower import Destination, PwProduct
 from hw.compiler.places import BufferMap, Place
 from hw.compiler.program import Batch, Program, pages
@@ -101,11 +102,12 @@ class _Compiler:
         name, output, picture_bytes = str(self.artifact.network["name"]), self.artifact.output, 3 * height * width
         one = Program(self.config, name, (*body, *head), places, output, picture_bytes)
         if self.pictures == 1:
-            return one
+            return replace(one, tasks=early_starts(one.tasks, self.config))
         beat = self.config.beat_bytes
         batch = Batch(self.pictures, self.vectors, pages(picture_bytes) // beat, pages(one.output_bytes) // beat)
         repeated = sum(len(task.packets) for task in body)
-        return replace(one, tasks=unrolled(body, head, batch), batch=batch, repeated=repeated)
+        tasks = early_starts(unrolled(body, head, batch), self.config)
+        return replace(one, tasks=tasks, batch=batch, repeated=repeated)
 
     def _pixels(self, layer: Layer) -> int:
         """Pixels of a result; vectors of several pictures are the pixels of one."""

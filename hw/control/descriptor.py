@@ -112,6 +112,8 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("offset", 24, "LOAD, STORE: beats from the address of pictures or results"),
     ("src_fold", 2, "DW: log2 of the sub-buffers of H over which each channel group of the source is spread, at most 2"),
     ("dst_fold", 2, "the same of the result, where it is written to H"),
+    ("early", 2, "units among those waited for (MAT, RMAC) whose last task must only have issued its last beat: bits of Unit"),
+    ("past", 2, "units (MAT, RMAC) whose tasks before the last one must have ended: bits of Unit"),
     ("keep", 1, "LN: leave weights and parameters to the next task"),
 )
 
