@@ -304,7 +304,6 @@ FAULTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "words of a joint task meet taps": (("hw.engines.rmac.delayed",), undelayed("pw")),
     "rows of a joint task not read": (("hw.engines.mat.delayed",), undelayed("ring_joint")),
     "weights of the next task read": (("hw.engines.rmac.delayed",), undelayed("ring_pw")),
-    "depthwise results overtaken": (("hw.engines.rmac.TaskState",), tampered(TaskState, settled=constant(1))),
 }
 
 
@@ -331,6 +330,11 @@ def test_starts_that_are_too_early_are_found(monkeypatch):
     assert [task.get("early") for task in program_of(small).tasks if task.get("early")] == [int(Unit.MAT)]
     monkeypatch.setattr(compiler, "early_starts", all_early)
     assert found(small)
+
+
+def test_sums_that_leave_the_engine_behind_the_next_task_s_start_are_found(monkeypatch):
+    monkeypatch.setattr("hw.engines.rmac.TaskState", tampered(TaskState, settled=constant(1)))
+    assert found(heads(), BATCHED)
 
 
 def test_sums_that_nobody_waits_for_are_found(monkeypatch):
