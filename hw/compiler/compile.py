@@ -220,7 +220,7 @@ class _Compiler:
                     follower, self.tags[follower.name], source, destination, self._pixels(follower), self.config, True
                 ),
             ]
-        return [first, *self._pw(follower).behind(first)]
+        return [first, *self._pw(follower).behind(first, self.pictures)]
 
     def _batches_beside(self, step: int) -> list[HeadBatch] | None:
         """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""

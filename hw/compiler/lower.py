@@ -193,13 +193,15 @@ class PwProduct:
         tiles = self.tiles(joint)
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
-    def behind(self, depthwise: Task) -> list[Task]:
+    def behind(self, depthwise: Task, pictures: int) -> list[Task]:
         """After a DW task: MAT alone follows R-MAC's pixels, then both do the rest (inter-layer pipeline)."""
         dw_cycles = depthwise.beats(self.config)
         rows = self.tiles(False) * self.depth
-        # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
+        # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less. Several
+        # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
+        longest = (8 if pictures > 1 else 2) * dw_cycles
         beats = rows * (self.config.l >> self.split)
-        if not self._resident(False) or beats > 2 * dw_cycles:
+        if not self._resident(False) or beats > longest:
             return self.alone()
         lp = 1 << self.split
         # Post-processing takes a result a cycle, and R-MAC's first.
