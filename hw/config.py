@@ -194,7 +194,7 @@ ZCU102 = AcceleratorConfig(
     z_rows=128,
     divisor_rows=1024,
     max_picture_width=512,
-    first_dsp_slots=8,
+    first_dsp_slots=6,
     second_dsp_slots=0,
     result_depth=32,
 )

@@ -10,7 +10,7 @@ from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
 from hw.cost import Resources
 from hw.engines.mat import MatEngine, RingReadSignature
 from hw.engines.rmac import RMacEngine
-from hw.interfaces import LOGIT_BITS, PIXEL_BITS, POST_TASK, ReadSignature, write_layout
+from hw.interfaces import LOGIT_BITS, PIXEL_BITS, ReadSignature, write_layout
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.row_ring import RowRing, row_write_layout
@@ -27,9 +27,13 @@ class Core(wiring.Component):
     Members
     -------
     mat_start, rmac_start : In(1), task : In(DESCRIPTOR)
-        A task for MAT or R-MAC, only while it is not busy; a joint PW task needs both and is started by ``mat_start`` alone.
+        A task for MAT or R-MAC, only while it is not occupied; a joint PW task needs both and is started by ``mat_start`` alone.
     mat_busy, rmac_busy : Out(1)
         Until the last result is readable.
+    mat_occupied, rmac_occupied : Out(1)
+        Until the next task can start, if it does not need the last results.
+    mat_trailing, rmac_trailing : Out(1)
+        Results of the task before the last one are not readable yet.
     mat_weights, rmac_weights, mat_params, rmac_params : In(stream)
         Words for the rings.
     load_valid : In(1), load : In(write_layout), load_ready : Out(1)
@@ -64,6 +68,10 @@ class Core(wiring.Component):
                 "task": In(DESCRIPTOR),
                 "mat_busy": Out(1),
                 "rmac_busy": Out(1),
+                "mat_occupied": Out(1),
+                "rmac_occupied": Out(1),
+                "mat_trailing": Out(1),
+                "rmac_trailing": Out(1),
                 "mat_weights": In(weight_stream),
                 "rmac_weights": In(weight_stream),
                 "mat_params": In(param_stream),
@@ -127,6 +135,10 @@ class Core(wiring.Component):
             rmac.task.eq(self.task),
             self.mat_busy.eq(mat.busy),
             self.rmac_busy.eq(rmac.busy),
+            self.mat_occupied.eq(mat.occupied),
+            self.rmac_occupied.eq(rmac.occupied),
+            self.mat_trailing.eq(mat.trailing),
+            self.rmac_trailing.eq(rmac.trailing),
             mat.retired.eq(post.mat_retired),
             rmac.retired.eq(post.rmac_retired),
             mat.progress.eq(post.rmac_progress),
@@ -134,6 +146,9 @@ class Core(wiring.Component):
             self.load_consumes.eq(mat.load_consumes),
             self.load_consumed.eq(mat.load_consumed),
             post.rmac_start.eq(rmac.start),
+            post.rmac_turn.eq(rmac.turn),
+            post.mat_tasks.eq(mat.tasks),
+            post.rmac_tasks.eq(rmac.tasks),
             self.written.eq(post.trace_valid),
             self.stall_mat_weights.eq(mat.stall_weights),
             self.stall_mat_results.eq(mat.stall_results),
@@ -154,8 +169,6 @@ class Core(wiring.Component):
         ]
         for name in TRACES:
             m.d.comb += Value.cast(getattr(self, f"trace_{name}")).eq(Value.cast(getattr(post, f"trace_{name}")))
-        for field in POST_TASK.members:
-            m.d.comb += [post.mat_task[field].eq(mat.running[field]), post.rmac_task[field].eq(rmac.running[field])]
         self._elaborate_rings(m, mat, rmac, post)
         self._elaborate_buffers(m, mat, rmac, post)
         return m

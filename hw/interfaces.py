@@ -129,6 +129,7 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
     in :data:`SHARED`,
     a single word of it (``l`` to a row) that all slots share. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
     ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
+    ``turn`` tells which of the engine's last two tasks it belongs to.
     """
     return data.StructLayout(
         {
@@ -140,6 +141,7 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
             "row_sum": 1,
             "seg_last": 1,
             "progress": PIXEL_BITS,
+            "turn": 1,
         }
     )
 

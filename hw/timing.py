@@ -19,6 +19,8 @@ DISPATCH = 3
 QUEUE = 2
 #: Cycles from the retirement of a task's last result to the engine's ``busy`` being low: the count, then the engine's state.
 IDLE = 2
+#: Cycles from issuing a task's last beat to the start of an early one; one less from the push of the last result of R-MAC's own.
+OPEN = 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Timing:
     def step(self) -> int:
         """From a PW task's last beat to the first one of the task that reads its results."""
         return self.mat_result + self.written + IDLE + START
+
+    @property
+    def early_step(self) -> int:
+        """Cycles without a beat between a task and one that starts early behind it."""
+        return OPEN + START - 1
 
     @classmethod
     def of(cls, config: AcceleratorConfig) -> "Timing":

@@ -339,11 +339,13 @@ def _task_starts(result: RunResult, program: Program, start: int, end: int) -> l
 
 
 def _task_times(result: RunResult, program: Program, start: int, end: int) -> list[_Time]:
-    """When each task of a run was dispatched and when its unit fell idle, counted from the run's first dispatch."""
+    """When each task of a run was dispatched and its unit fell idle or took another, counted from the run's first dispatch."""
     times = []
-    for task, begun in zip(program.tasks, _task_starts(result, program, start, end), strict=True):
+    started = list(zip(program.tasks, _task_starts(result, program, start, end), strict=True))
+    for index, (task, begun) in enumerate(started):
         ended = min(interval.end for interval in result.intervals if interval.unit is task.unit and interval.end > begun)
-        times.append(_Time(task, begun - start, ended - start))
+        following = (when for later, when in started[index + 1 :] if task.unit & (later.unit | (Unit.RMAC if later.joint else 0)))
+        times.append(_Time(task, begun - start, min(ended, next(following, ended)) - start))
     return times
 
 

@@ -9,6 +9,7 @@ from hw.compiler import lower
 from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
 from hw.compiler.bands import Kept, cut, numbers, readers
 from hw.compiler.batch import check, unrolled, vector_layers
+from hw.compiler.early import early_starts
 from hw.compiler.heads import queries_first
 from hw.compiler.lower import Depthwise, Destination, PwProduct
 from hw.compiler.places import WHOLE, BufferMap, Place
@@ -164,7 +165,7 @@ class _Compiler:
                     tasks.append(own.task(*rows[layer.name].computed[band]))
                     before = tasks[-1] if self._is_pair(first + index) else None
                 elif behind is not None:
-                    tasks += own.behind(behind, start, end)
+                    tasks += own.behind(behind, start, end, self.pictures)
                 else:
                     tasks += own.after_load(start, end) if layer.kind == "conv" else own.alone(start, end)
         return tasks
@@ -175,11 +176,12 @@ class _Compiler:
         name, output, picture_bytes = str(self.artifact.network["name"]), self.artifact.output, 3 * height * width
         one = Program(self.config, name, (*body, *head), places, output, picture_bytes, orders=self.orders)
         if self.pictures == 1:
-            return one
+            return replace(one, tasks=early_starts(one.tasks, self.config))
         beat = self.config.beat_bytes
         batch = Batch(self.pictures, self.vectors, pages(picture_bytes) // beat, pages(one.output_bytes) // beat)
         repeated = sum(len(task.packets) for task in body)
-        return replace(one, tasks=unrolled(body, head, batch), batch=batch, repeated=repeated)
+        tasks = early_starts(unrolled(body, head, batch), self.config)
+        return replace(one, tasks=tasks, batch=batch, repeated=repeated)
 
     def _pixels(self, layer: Layer) -> int:
         """Pixels of a result; vectors of several pictures are the pixels of one."""
@@ -337,9 +339,7 @@ class _Compiler:
                 yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
             case "layernorm":
                 source = self.narrow[layer.inputs[0]]
-                destination = self._destination(layer, 0)
-                for pixel in range(source.pixels):
-                    yield lower.layer_norm(layer, tag, source, destination, config, pixel)
+                yield from lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
 
     def _stem(self, layer: Layer) -> PwProduct:
         """The stem, and places for its result and for the unfolded picture."""

@@ -139,15 +139,17 @@ class PwProduct:
         behind_load: bool = False,
         wait: Unit = ALL,
         macs: int = 0,
+        first_group: int = 0,
+        tiles: int = 0,
     ) -> Task:
-        """The task for pixels ``start`` to ``end``."""
-        config, tiles = self.config, self.tiles(joint)
+        """The task for pixels ``start`` to ``end``, and ``tiles`` tiles from an output channel group on (0: all)."""
+        config, tiles = self.config, tiles or self.tiles(joint)
         slots = config.l >> self.split
         params = ChannelParams.of_layer(self.layer, config)
         packets: list[Packet] = []
         engines = ("mat", "rmac") if joint else ("mat",)
         for tile in range(tiles):
-            firsts = [(engine, (tile * len(engines) + n) * slots) for n, engine in enumerate(engines)]
+            firsts = [(engine, first_group + (tile * len(engines) + n) * slots) for n, engine in enumerate(engines)]
             packets += [param_packet(config, engine, self.split, params, [first]) for engine, first in firsts]
             packets += [matrix_packet(config, engine, self.split, self.matrix, first) for engine, first in firsts]
         fields = {
@@ -155,6 +157,7 @@ class PwProduct:
             **source_fields(self.source),
             **self.destination.fields(),
             **post_fields(self.layer, self.residual),
+            "dst_cg": first_group,
             "px_start": start,
             "px_end": end,
             "lp": self.split,
@@ -168,8 +171,24 @@ class PwProduct:
         return Task(self.layer.name, Opcode.PW, fields, wait, tuple(packets), macs)
 
     def alone(self, start: int, end: int) -> list[Task]:
-        """Pixels ``start`` to ``end``, not overlapped with anything."""
-        return [self.task(start, end, joint=self._joint(), pixel_outer=False, macs=(end - start) * self.matrix_macs())]
+        """Pixels ``start`` to ``end``, not overlapped with anything.
+
+        Where weights are what it waits for, and the last tile leaves R-MAC only padding, MAT does that tile alone.
+        """
+        pixels, slots, joint = end - start, self.config.l >> self.split, self._joint()
+        macs = pixels * self.matrix_macs()
+        mapping = pw_cycles(self.config, pixels, self.groups, self.depth, self.split, joint)
+        whole = self.groups // (2 * slots)
+        if not joint or not whole or not mapping.streams or not 0 < self.groups - whole * 2 * slots <= slots:
+            return [self.task(start, end, joint=joint, pixel_outer=False, macs=macs)]
+        first_group = whole * 2 * slots
+        share = pixels * int(self.layer.arrays["weight"][: first_group * self.config.m].size)
+        last = {"first_group": first_group, "tiles": 1}
+        return [
+            self.task(start, end, joint=True, pixel_outer=False, macs=share, tiles=whole),
+            self.task(start, end, joint=False, pixel_outer=False, macs=macs - share, wait=Unit.MAT, **last),
+        ]
+
 
     def after_load(self, start: int, end: int) -> list[Task]:
         """The same, pixel by pixel behind LOAD where the rings hold all weights."""
@@ -188,20 +207,22 @@ class PwProduct:
         """Whether both engines together are faster."""
         options = [pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)]
         fitting = [option for option in options if option.tiles <= self.config.param_rows]
-        return min(fitting, key=lambda option: (option.cycles, not option.joint)).joint
+        return min(fitting, key=lambda option: (option.ahead, option.cycles, not option.joint)).joint
 
     def _resident(self, joint: bool) -> bool:
         """Whether the rings hold all weights and parameters at once."""
         tiles = self.tiles(joint)
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
-    def behind(self, depthwise: Task, start: int, end: int) -> list[Task]:
+    def behind(self, depthwise: Task, start: int, end: int, pictures: int) -> list[Task]:
         """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline)."""
         dw_cycles = depthwise.beats(self.config)
         rows = self.tiles(False) * self.depth
-        # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less.
+        # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less. Several
+        # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
+        longest = (8 if pictures > 1 else 2) * dw_cycles
         beats = rows * (self.config.l >> self.split)
-        if not self._resident(False) or beats > 2 * dw_cycles:
+        if not self._resident(False) or beats > longest:
             return self.alone(start, end)
         lp = 1 << self.split
         # Post-processing takes a result a cycle, and R-MAC's first.
@@ -389,9 +410,12 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
 
 
 def layer_norm(
-    layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig, pixel: int = 0
-) -> Task:
-    """LayerNorm of a vector, pixel ``pixel`` of the source, that MAT streams twice."""
+    layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig
+) -> list[Task]:
+    """LayerNorm of the vectors that are the pixels of the source; MAT streams each twice.
+
+    The first task brings the factors and parameters, which stay in the rings for all.
+    """
     params = ChannelParams.of_layer(layer, config)
     firsts = _vector_rows(layer, source.groups, config)
     gamma = gamma_packet(config, layer.arrays["gamma"])
@@ -401,16 +425,20 @@ def layer_norm(
             f"configuration {config.name}; use a larger one"
         )
     packets = (param_packet(config, "mat", 0, params, firsts), gamma)
-    fields = {
-        "tag": tag,
-        **source_fields(source),
-        **destination.fields(),
-        **post_fields(layer, None),
-        "px_start": pixel,
-        "px_end": pixel + 1,
-        "lp": 0,
-        "tiles": 1,
-        "depth": source.groups,
-        "count": layer.output_shape[0],
-    }
-    return Task(layer.name, Opcode.LN, fields, ALL, packets)
+    tasks = []
+    for pixel in range(source.pixels):
+        fields = {
+            "tag": tag,
+            **source_fields(source),
+            **destination.fields(),
+            **post_fields(layer, None),
+            "px_start": pixel,
+            "px_end": pixel + 1,
+            "lp": 0,
+            "tiles": 1,
+            "depth": source.groups,
+            "count": layer.output_shape[0],
+            "keep": int(pixel + 1 < source.pixels),
+        }
+        tasks.append(Task(layer.name, Opcode.LN, fields, ALL, packets if pixel == 0 else ()))
+    return tasks

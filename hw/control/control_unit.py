@@ -37,6 +37,8 @@ class ControlUnit(wiring.Component):
         The descriptor fetch.
     mat, rmac, load, store : Out(TaskSignature)
         The units.
+    mat_occupied, rmac_occupied, mat_trailing, rmac_trailing : In(1)
+        As of :class:`hw.control.dispatch.Dispatch`.
     weights_start, weights_address, weights_beats, weights_repeated, weights_passes : Out
         For the reader of the weight stream; the strobe comes one cycle after the start was written.
     input_address, output_address : Out
@@ -67,6 +69,10 @@ class ControlUnit(wiring.Component):
             "axi": Out(AxiRead(config)),
             "mat": Out(TaskSignature()),
             "rmac": Out(TaskSignature()),
+            "mat_occupied": In(1),
+            "rmac_occupied": In(1),
+            "mat_trailing": In(1),
+            "rmac_trailing": In(1),
             "load": Out(TaskSignature()),
             "store": Out(TaskSignature()),
             "weights_start": Out(1),
@@ -118,6 +124,10 @@ class ControlUnit(wiring.Component):
             watchdog.progress.eq(self.progress | dispatch.dispatched | (fetch.o.valid & fetch.o.ready)),
             self.irq.eq(registers.ctrl_irq_enable & (registers.status_done | registers.status_error)),
             self.dispatched.eq(dispatch.dispatched),
+            dispatch.mat_occupied.eq(self.mat_occupied),
+            dispatch.rmac_occupied.eq(self.rmac_occupied),
+            dispatch.mat_trailing.eq(self.mat_trailing),
+            dispatch.rmac_trailing.eq(self.rmac_trailing),
             self.tag.eq(dispatch.tag),
             self.unit.eq(dispatch.unit),
         ]

@@ -119,6 +119,9 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("dst2_cg_end", 12, "from this channel group on nothing is written a second time; a multiple of those of a result"),
     ("y_start", 10, "DW: row of px_start in the output map"),
     ("px_in", 16, "DW: input pixel under the centre tap of px_start"),
+    ("early", 2, "units among those waited for (MAT, RMAC) whose last task must only have issued its last beat: bits of Unit"),
+    ("past", 2, "units (MAT, RMAC) whose tasks before the last one must have ended: bits of Unit"),
+    ("keep", 1, "LN: leave weights and parameters to the next task"),
 )
 
 

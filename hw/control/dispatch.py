@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -52,7 +52,8 @@ class Dispatch(wiring.Component):
     """Takes descriptors, checks them, and starts each when its unit and the units of its wait mask are idle.
 
     A descriptor is taken, checked a cycle later, and can start its unit the cycle after; while it waits for units it is already
-    checked, so a task starts in the very cycle in which the last unit it waits for reports idle. A joint PW waits for R-MAC
+    checked, so a task starts in the very cycle in which the last unit it waits for reports idle, or that it can take another
+    task where results that are still on their way do not matter (``early``). A joint PW waits for R-MAC
     whatever its mask says, and R-MAC counts as busy as long as MAT runs it; only MAT gets the ``start``.
 
     Members
@@ -61,6 +62,10 @@ class Dispatch(wiring.Component):
         The program.
     mat, rmac, load, store : Out(TaskSignature)
         The units.
+    mat_occupied, rmac_occupied : In(1)
+        The engine cannot take another task yet; a task waits for this rather than ``busy`` where its ``early`` says so.
+    mat_trailing, rmac_trailing : In(1)
+        The engine's tasks before its last one have not all ended; a task waits for this where its ``past`` says so.
     rmac_busy : Out(1)
         R-MAC has a task, its own or a joint one.
     done : Out(1)
@@ -83,6 +88,10 @@ class Dispatch(wiring.Component):
             "rmac": Out(TaskSignature()),
             "load": Out(TaskSignature()),
             "store": Out(TaskSignature()),
+            "mat_occupied": In(1),
+            "rmac_occupied": In(1),
+            "mat_trailing": In(1),
+            "rmac_trailing": In(1),
             "rmac_busy": Out(1),
             "done": Out(1),
             "error": Out(ErrorCode),
@@ -100,12 +109,14 @@ class Dispatch(wiring.Component):
         joint_runs = Signal()
         ports = {Unit.MAT: self.mat, Unit.RMAC: self.rmac, Unit.LOAD: self.load, Unit.STORE: self.store}
         busy, own, needed, blocked = Signal(len(Unit)), Signal(len(Unit)), Signal(len(Unit)), Signal()
-        joint = Signal()
+        joint, occupied, passes = Signal(), Signal(len(task.early)), Signal(len(Unit))
         m.d.comb += [
             self.rmac_busy.eq(self.rmac.busy | (joint_runs & self.mat.busy)),
             joint.eq((task.opcode == Opcode.PW) & task.joint),
             needed.eq(task.wait | own | Mux(joint, Const(Unit.RMAC, len(Unit)), 0)),
-            blocked.eq((busy & needed).any()),
+            occupied.eq(Cat(self.mat_occupied, self.rmac_occupied | (joint_runs & self.mat_occupied))),
+            passes.eq(task.early & ~occupied),
+            blocked.eq((busy & needed & ~passes).any() | (task.past & Cat(self.mat_trailing, self.rmac_trailing)).any()),
             self.tag.eq(task.tag),
             self.unit.eq(own),
         ]

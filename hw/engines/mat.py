@@ -13,7 +13,7 @@ from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
-from hw.interfaces import PIXEL_BITS, ReadSignature, result_layout, words
+from hw.interfaces import PIXEL_BITS, POST_TASK, ReadSignature, entry_bits, result_layout, words
 from hw.io.stream_decoder import weight_word
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ksum_layout, z_layout
@@ -32,6 +32,10 @@ def result_meta(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({name: shape for name, shape in fields.items() if name != "acc"})
 
 
+#: What of a task the array needs when a word arrives.
+_ARRAY_FIELDS = ("opcode", "joint", "lp", "relu", "wide", "count")
+
+
 class JointSignature(wiring.Signature):
     """What MAT tells R-MAC while both work on one PW task.
 
@@ -47,6 +51,8 @@ class JointSignature(wiring.Signature):
         A result is reserved.
     push : Out(1), meta : Out(result_meta)
         The sums are complete, and where they belong.
+    used : Out(1), entry : Out
+        A beat uses this entry of the parameter ring.
     sequencing : Out(1)
         More beats will come.
     weights, params, space : In
@@ -65,6 +71,8 @@ class JointSignature(wiring.Signature):
                 "issue": Out(1),
                 "push": Out(1),
                 "meta": Out(result_meta(config)),
+                "used": Out(1),
+                "entry": Out(entry_bits(config)),
                 "sequencing": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
                 "params": In(range(config.param_rows + 1)),
@@ -106,11 +114,15 @@ class MatEngine(wiring.Component):
     Members
     -------
     start : In(1), task : In(DESCRIPTOR)
-        A task, only while not ``busy``.
+        A task, only while not ``occupied``.
     busy : Out(1)
         Until its last result has been retired.
-    running : Out(DESCRIPTOR)
-        The current task.
+    occupied : Out(1)
+        Until its last beat has been issued and the results of the task before it have been retired; LN as long as ``busy``.
+    trailing : Out(1)
+        Results of the task before the last one are on their way.
+    tasks : Out(ArrayLayout(POST_TASK, 2))
+        What post-processing needs of the last two tasks, by their results' ``turn``.
     read : Out(ReadSignature), read_src : Out(Buffer)
         Reads of X, Y or D; the answer must come after ``read_latency`` cycles.
     weights : Out(RingReadSignature)
@@ -141,7 +153,9 @@ class MatEngine(wiring.Component):
                 "start": In(1),
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
-                "running": Out(DESCRIPTOR),
+                "occupied": Out(1),
+                "trailing": Out(1),
+                "tasks": Out(data.ArrayLayout(POST_TASK, 2)),
                 "read": Out(ReadSignature(config)),
                 "read_src": Out(Buffer),
                 "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
@@ -174,22 +188,31 @@ class MatEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Sequencer, rings, array, LayerNorm and results."""
         m = Module()
-        config, task = self.config, self.running
+        config = self.config
         m.submodules.sequencer = sequencer = MatSequencer(config)
         m.submodules.queue = queue = ResultQueue(config)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
         m.submodules.state = state = TaskState(config)
+        task = state.running
         sequencing = state.started | sequencer.busy | sequencer.beat_valid
         m.d.comb += [
             state.start.eq(self.start),
             state.task.eq(self.task),
             state.sequencing.eq(sequencing),
+            # LayerNorm's factors of a vector last until its results have been written.
+            state.settled.eq(task.opcode != Opcode.LN),
+            state.pending.eq(queue.pending),
             state.results_idle.eq(queue.idle),
+            state.retired.eq(self.retired),
+            state.left.eq(queue.o.valid & queue.o.ready & (queue.o.payload.turn == state.turn)),
+            state.filled.eq(self.params_filled),
             state.used.eq(sequencer.beat_valid),
             state.entry.eq(sequencer.beat.entry),
-            self.running.eq(state.running),
+            self.tasks.eq(state.tasks),
             self.busy.eq(state.busy),
+            self.occupied.eq(state.occupied),
+            self.trailing.eq(state.trailing),
             self.params_free.eq(state.params_free),
             sequencer.start.eq(state.started),
             sequencer.task.eq(task),
@@ -213,16 +236,25 @@ class MatEngine(wiring.Component):
             self.read.ring.eq(task.src_ring),
             self.read_src.eq(task.src),
         ]
-        self._elaborate_rings(m, sequencer, queue, task)
+        self._elaborate_rings(m, sequencer, queue, state)
+        # What comes from the buffers meets the task that asked for it, which may no longer be the running one.
         arrive = self.read_latency
         valid = delayed(m, beat_valid, arrive, "valid", reset=True)
         here = delayed(m, beat, arrive, "beat")
-        blocks = self._elaborate_array(m, task, valid, here)
-        self._elaborate_results(m, queue, sequencer, task, blocks, valid, here)
-        m.d.comb += self.joint.sequencing.eq(sequencing)
+        asked = Signal(data.StructLayout({**{name: DESCRIPTOR[name].shape for name in _ARRAY_FIELDS}, "turn": 1}))
+        m.d.comb += [*(asked[name].eq(task[name]) for name in _ARRAY_FIELDS), asked.turn.eq(state.turn)]
+        task_here = delayed(m, asked, arrive, "task")
+        blocks = self._elaborate_array(m, task_here, valid, here)
+        self._elaborate_results(m, queue, sequencer, task_here, blocks, valid, here)
+        m.d.comb += [
+            self.joint.sequencing.eq(sequencing & task.joint),
+            self.joint.used.eq(beat_valid & task.joint),
+            self.joint.entry.eq(beat.entry),
+        ]
         return m
 
-    def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, task: data.View) -> None:
+    def _elaborate_rings(self, m: Module, sequencer: MatSequencer, queue: ResultQueue, state: TaskState) -> None:
+        task = state.running
         # The row must come out with the word, so the ring is read later than the buffer; what a beat releases is released then.
         wait = self.read_latency - RowRing.latency
         en, offset = (
@@ -230,6 +262,7 @@ class MatEngine(wiring.Component):
             delayed(m, sequencer.beat.offset, wait, "ring_offset"),
         )
         free = delayed(m, sequencer.free, wait, "ring_free", reset=True)
+        joint, z_row = delayed(m, task.joint, wait, "ring_joint"), delayed(m, task.z_row, wait, "ring_z_row")
         leaving = Signal.like(self.weights.filled)
         m.d.sync += leaving.eq(leaving + sequencer.free - free)
         mine, joints = Signal.like(self.weights.filled), Signal.like(self.weights.filled)
@@ -241,15 +274,15 @@ class MatEngine(wiring.Component):
             joints.eq(self.joint.weights - leaving - sequencer.free),
             sequencer.weights.eq(Mux(task.joint & (joints < mine), joints, mine)),
             sequencer.params.eq(
-                Mux(task.joint & (self.joint.params < self.params_filled), self.joint.params, self.params_filled)
+                Mux(task.joint & (self.joint.params < state.params), self.joint.params, state.params)
             ),
             sequencer.ready.eq((queue.space != 0) & (~task.joint | self.joint.space)),
             queue.issue.eq(sequencer.issue),
-            self.joint.en.eq(en & task.joint),
+            self.joint.en.eq(en & joint),
             self.joint.offset.eq(offset),
-            self.joint.free.eq(Mux(task.joint, free, 0)),
+            self.joint.free.eq(Mux(joint, free, 0)),
             self.joint.issue.eq(sequencer.issue & task.joint),
-            self.z_row.eq(task.z_row + offset),
+            self.z_row.eq(z_row + offset),
         ]
 
     def _elaborate_array(self, m: Module, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:
@@ -328,19 +361,20 @@ class MatEngine(wiring.Component):
         tree = blocks[0].tree_latency
         meta = Signal(result_meta(config))
         m.d.comb += [meta.mask.eq(here.mask), meta.px.eq(here.px), meta.cg.eq(here.cg), meta.entry.eq(here.entry)]
+        m.d.comb += meta.turn.eq(task.turn)
         ended = delayed(m, valid & here.last & ~is_ln, tree, "ended", reset=True)
         meta_tree, meta_norm = delayed(m, meta, tree, "meta"), delayed(m, meta, norm.latency, "norm_meta")
         m.d.comb += queue.push.eq(ended | norm.o_valid)
         chosen = Signal(result_meta(config))
-        m.d.comb += chosen.eq(Mux(is_ln, meta_norm, meta_tree))
+        m.d.comb += chosen.eq(Mux(norm.o_valid, meta_norm, meta_tree))
         for name in result_meta(config).members:
             m.d.comb += queue.payload[name].eq(chosen[name])
         for block, macs in enumerate(blocks):
             for n in range(config.n):
-                m.d.comb += queue.payload.acc[block][n].eq(Mux(is_ln, norm.o[n], macs.acc[n]))
+                m.d.comb += queue.payload.acc[block][n].eq(Mux(norm.o_valid, norm.o[n], macs.acc[n]))
         # R-MAC's half of a joint tile lies one set of channel slots further.
         m.d.comb += [
-            self.joint.push.eq(ended & task.joint),
+            self.joint.push.eq(ended & delayed(m, task.joint, tree, "push_joint")),
             self.joint.meta.eq(meta_tree),
-            self.joint.meta.cg.eq(meta_tree.cg + (Const(config.l) >> task.lp)),
+            self.joint.meta.cg.eq(meta_tree.cg + (Const(config.l) >> delayed(m, task.lp, tree, "push_lp"))),
         ]

@@ -164,7 +164,7 @@ class MatSequencer(wiring.Component):
         with m.If(go):
             with m.If(is_pw & ~task.pixel_outer & last_k & last_px):
                 m.d.sync += self.free.eq(task.depth)
-            with m.If(((is_pw & task.pixel_outer) | is_ln) & end):
+            with m.If(((is_pw & task.pixel_outer) | (is_ln & ~task.keep)) & end):
                 m.d.sync += self.free.eq(offset + 1)
             m.d.sync += k.eq(Mux(last_k, 0, k + 1))
             with m.If(is_ln & last_k):

@@ -1,11 +1,12 @@
 """The queue between an engine and post-processing, with the credits that keep it from overflowing."""
 
-from amaranth import Module, Signal
+from amaranth import Module
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
 from hw.cost import Resources, buffered_fifo
+from hw.engines.task_state import most_pending
 from hw.interfaces import result_layout
 
 
@@ -26,8 +27,8 @@ class ResultQueue(wiring.Component):
         A result, some cycles after its ``issue``.
     retired : In(1)
         One result has reached its buffer.
-    idle : Out(1)
-        Nothing issued is unwritten.
+    pending : Out, idle : Out(1)
+        Results issued and not yet written; whether there are none.
     o : Out(stream.Signature(result_layout))
         To post-processing.
     """
@@ -42,6 +43,7 @@ class ResultQueue(wiring.Component):
                 "push": In(1),
                 "payload": In(layout),
                 "retired": In(1),
+                "pending": Out(range(most_pending(config) + 1)),
                 "idle": Out(1),
                 "o": Out(stream.Signature(layout)),
             }
@@ -56,7 +58,6 @@ class ResultQueue(wiring.Component):
         """A FIFO and two counts."""
         m = Module()
         m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=self.payload.shape().size, depth=self.config.result_depth)
-        pending = Signal(16)
         popped = self.o.valid & self.o.ready
         m.d.comb += [
             queue.w_data.eq(self.payload),
@@ -64,10 +65,10 @@ class ResultQueue(wiring.Component):
             data.View.as_value(self.o.p).eq(queue.r_data),
             self.o.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.o.ready),
-            self.idle.eq(pending == 0),
+            self.idle.eq(self.pending == 0),
         ]
         m.d.sync += [
             self.space.eq(self.space - self.issue + popped),
-            pending.eq(pending + self.issue - self.retired),
+            self.pending.eq(self.pending + self.issue - self.retired),
         ]
         return m

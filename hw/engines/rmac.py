@@ -15,7 +15,7 @@ from hw.engines.mac_block import OWN_BITS, MacBlock
 from hw.engines.mat import JointSignature, RingReadSignature, result_meta, weight_row
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
-from hw.interfaces import result_layout, words
+from hw.interfaces import POST_TASK, result_layout, words
 from hw.memory.act_buffer import WideReadSignature
 from hw.memory.row_ring import RowRing
 from hw.units.chosen import chosen
@@ -29,11 +29,16 @@ class RMacEngine(wiring.Component):
     Members
     -------
     start : In(1), task : In(DESCRIPTOR)
-        A task, only while not ``busy``. A joint PW task is started here and in MAT at once.
+        A task, only while not ``occupied``. A joint PW task is started here and in MAT at once.
     busy : Out(1)
         Until its last result has been retired.
-    running : Out(DESCRIPTOR)
-        The current task.
+    occupied : Out(1)
+        Until its last beat has been issued (where it is its own: its last result is in the queue) and the results of the task
+        before it have been retired.
+    trailing : Out(1)
+        Results of the task before the last one are on their way.
+    turn : Out(1), tasks : Out(ArrayLayout(POST_TASK, 2))
+        What post-processing needs of the last two tasks, by their results' ``turn``; that of the last one.
     read : Out(WideReadSignature)
         Reads of H.
     weights : Out(RingReadSignature)
@@ -58,7 +63,10 @@ class RMacEngine(wiring.Component):
                 "start": In(1),
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
-                "running": Out(DESCRIPTOR),
+                "occupied": Out(1),
+                "trailing": Out(1),
+                "turn": Out(1),
+                "tasks": Out(data.ArrayLayout(POST_TASK, 2)),
                 "read": Out(WideReadSignature(config, config.wide)),
                 "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
                 "params_filled": In(range(config.param_rows + 1)),
@@ -79,30 +87,42 @@ class RMacEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Sequencers, reads, array and results."""
         m = Module()
-        config, task = self.config, self.running
+        config = self.config
         m.submodules.dw = dw = DwSequencer(config)
         m.submodules.head = head = HeadSequencer(config)
         m.submodules.queue = queue = ResultQueue(config, config.wide)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
         m.submodules.state = state = TaskState(config)
-        is_dw, is_pw, is_pool = task.opcode == Opcode.DW, task.opcode == Opcode.PW, task.opcode == Opcode.POOL
+        task = state.running
+        inside = Signal(range(config.result_depth + 1))
+        m.d.sync += inside.eq(inside + queue.issue - queue.push)
+        is_dw, is_pw = task.opcode == Opcode.DW, task.opcode == Opcode.PW
         m.d.comb += [
             state.start.eq(self.start),
             state.task.eq(self.task),
             state.sequencing.eq(dw.busy | dw.beat_valid | head.busy | head.beat_valid | (is_pw & self.joint.sequencing)),
+            # Results of its own leave the engine by ways of different length; those of a joint task cannot meet others.
+            state.settled.eq(is_pw | (inside == 0)),
+            state.pending.eq(queue.pending),
             state.results_idle.eq(queue.idle),
-            state.used.eq(queue.push),
-            state.entry.eq(queue.payload.entry),
-            self.running.eq(state.running),
+            state.retired.eq(self.retired),
+            state.left.eq(queue.o.valid & queue.o.ready & (queue.o.payload.turn == state.turn)),
+            state.used.eq(Mux(is_pw, self.joint.used, queue.push)),
+            state.entry.eq(Mux(is_pw, self.joint.entry, queue.payload.entry)),
+            state.filled.eq(self.params_filled),
+            self.turn.eq(state.turn),
+            self.tasks.eq(state.tasks),
             self.busy.eq(state.busy),
+            self.occupied.eq(state.occupied),
+            self.trailing.eq(state.trailing),
             self.params_free.eq(state.params_free),
             dw.start.eq(state.started & is_dw),
             head.start.eq(state.started & ~is_dw & ~is_pw),
             dw.task.eq(task),
             head.task.eq(task),
-            dw.params.eq(self.params_filled),
-            head.params.eq(self.params_filled),
+            dw.params.eq(state.params),
+            head.params.eq(state.params),
             dw.space.eq(queue.space),
             head.space.eq(queue.space),
             queue.issue.eq(dw.issue | head.issue | self.joint.issue),
@@ -110,7 +130,7 @@ class RMacEngine(wiring.Component):
             self.stall_weights.eq(dw.stall_weights),
             self.stall_results.eq(dw.stall_results | head.stall_results),
             self.joint.space.eq(queue.space != 0),
-            self.joint.params.eq(self.params_filled),
+            self.joint.params.eq(state.params),
         ]
         self._elaborate_read(m, dw, head, is_dw, task)
         self._elaborate_weights(m, dw, is_pw)
@@ -121,8 +141,12 @@ class RMacEngine(wiring.Component):
             delayed(m, head.beat, arrive, "head_beat"),
         )
         k_words, v_words = self._select_head_words(m, head_here)
-        blocks = self._elaborate_array(m, is_dw, is_pw, task, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
-        self._elaborate_results(m, queue, blocks, is_pw, is_pool, dw_valid, dw_here, head_valid, head_here, k_words)
+        # MAT's words meet the weights of the joint task that asked for them, beside which the next task may have started.
+        pw_here = delayed(m, is_pw, arrive, "pw", reset=True)
+        blocks = self._elaborate_array(m, is_dw, pw_here, task, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
+        turn = Mux(self.joint.push, delayed(m, state.turn, arrive + blocks[0].tree_latency, "turn"), state.turn)
+        m.d.comb += queue.payload.turn.eq(turn)
+        self._elaborate_results(m, queue, blocks, task, dw_valid, dw_here, head_valid, head_here, k_words)
         return m
 
     def _elaborate_read(self, m: Module, dw: DwSequencer, head: HeadSequencer, is_dw: object, task: data.View) -> None:
@@ -145,6 +169,8 @@ class RMacEngine(wiring.Component):
         # As in MAT: the row must come out with the word, and what a beat releases is released when it reads.
         wait = self.read_latency - RowRing.latency
         free = delayed(m, dw.free, wait, "ring_free", reset=True)
+        # A depthwise layer's setup is longer than this, so it finds the rows of a joint task before it released.
+        is_pw = delayed(m, is_pw, wait, "ring_pw", reset=True)
         leaving = Signal.like(self.weights.filled)
         m.d.sync += leaving.eq(leaving + dw.free - free)
         m.d.comb += [
@@ -226,8 +252,7 @@ class RMacEngine(wiring.Component):
         m: Module,
         queue: ResultQueue,
         blocks: list[MacBlock],
-        is_pw: object,
-        is_pool: object,
+        task: data.View,
         dw_valid: Signal,
         dw_here: data.View,
         head_valid: Signal,
@@ -235,6 +260,7 @@ class RMacEngine(wiring.Component):
         k_words: data.View,
     ) -> None:
         config, payload = self.config, queue.payload
+        is_pool = task.opcode == Opcode.POOL
         size = config.m
         tree = blocks[0].tree_latency
 
@@ -248,7 +274,7 @@ class RMacEngine(wiring.Component):
         place, next_place, next_chunk = Signal(range(config.wide)), Signal(range(config.wide)), Signal()
         m.d.comb += [
             next_place.eq(place + 1),
-            next_chunk.eq(next_place & ((config.wide >> self.running.src_fold) - 1) == 0),
+            next_chunk.eq(next_place & ((config.wide >> task.src_fold) - 1) == 0),
         ]
         with m.If(loaded):
             m.d.sync += [steps.eq(loaded_here.steps), held_here.eq(loaded_here), place.eq(0)]
@@ -265,7 +291,7 @@ class RMacEngine(wiring.Component):
             ]
             with m.If(next_chunk):
                 m.d.sync += [
-                    held_here.cg.eq(self.running.dst_cg),
+                    held_here.cg.eq(task.dst_cg),
                     held_here.entry.eq(0),
                     held_here.out_px.eq(held_here.out_px + config.l),
                     held_here.mask.eq(held_here.mask.as_value() >> config.l),
@@ -296,10 +322,11 @@ class RMacEngine(wiring.Component):
         with m.Elif(~z_ended):
             m.d.sync += sums_wait.eq(0)
 
-        with m.If(is_pw):
-            m.d.comb += queue.push.eq(self.joint.push)
+        with m.If(self.joint.push):
+            m.d.comb += queue.push.eq(1)
             for name in result_meta(config).members:
-                m.d.comb += payload[name].eq(self.joint.meta[name])
+                if name != "turn":
+                    m.d.comb += payload[name].eq(self.joint.meta[name])
         with m.Elif(steps != 0):
             m.d.comb += [
                 queue.push.eq(1),
@@ -322,14 +349,14 @@ class RMacEngine(wiring.Component):
             m.d.comb += [
                 queue.push.eq(1),
                 payload.mask.eq(Mux(is_pool, sums_here.mask, 1)),
-                payload.px.eq(Mux(is_pool, self.running.px_start, sums_here.k)),
+                payload.px.eq(Mux(is_pool, task.px_start, sums_here.k)),
                 payload.cg.eq(sums_here.cg),
                 payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),
             ]
         # A lookup table for each bit; of no meaning where nothing is pushed.
         leaving = Signal(2)
-        m.d.comb += leaving.eq(Mux(is_pw, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3))))
+        m.d.comb += leaving.eq(Mux(self.joint.push, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3))))
         for slot in range(config.l):
             for s in range(size):
                 own = chosen(place, *(held[c][slot][s] for c in range(config.wide)))

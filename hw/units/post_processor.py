@@ -1,6 +1,6 @@
 """Post-processing: the one pipeline through which both engines' accumulators become words in the buffers."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -75,10 +75,12 @@ class PostProcessor(wiring.Component):
     -------
     mat, rmac : In(stream.Signature(result_layout(config)))
         The engines' results.
-    mat_task, rmac_task : In(POST_TASK)
-        The engines' tasks; each stable from its first result's arrival until its last one has retired.
+    mat_tasks, rmac_tasks : In(ArrayLayout(POST_TASK, 2))
+        The engines' tasks, by their results' ``turn``; each stable from its first result's arrival until its last one has
+        retired.
     mat_param, rmac_param : Out(ParamReadSignature(config))
-        The engines' parameter rings. A result's row must be in the ring until the result has retired.
+        The engines' parameter rings. A result's row must be in the ring until the cycle after the result was taken; then begin
+        those of the engine's next task.
     residual : Out(ReadSignature(config))
         Reads the residual, for results of tasks with ``act`` RESIDUAL: slot by slot, as the result is written.
     residual_src : Out(Buffer)
@@ -99,8 +101,9 @@ class PostProcessor(wiring.Component):
         A result of this engine has been written, and what reads it may start in this cycle.
     rmac_progress : Out(PIXEL_BITS)
         ``progress`` of the R-MAC's last result with ``seg_last`` that had retired before this cycle.
-    rmac_start : In(1)
-        Sets ``rmac_progress`` to 0; a strobe while no result of R-MAC is in flight.
+    rmac_start : In(1), rmac_turn : In(1)
+        Sets ``rmac_progress`` to 0: a task of R-MAC starts. From the next cycle on only results of its last one, that of
+        ``rmac_turn``, count.
     trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
         What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
     trace_words : Out(words(config, signed(LOGIT_BITS)))
@@ -123,8 +126,8 @@ class PostProcessor(wiring.Component):
         super().__init__({
             "mat": In(stream.Signature(result_layout(config))),
             "rmac": In(stream.Signature(result_layout(config))),
-            "mat_task": In(POST_TASK),
-            "rmac_task": In(POST_TASK),
+            "mat_tasks": In(data.ArrayLayout(POST_TASK, 2)),
+            "rmac_tasks": In(data.ArrayLayout(POST_TASK, 2)),
             "mat_param": Out(ParamReadSignature(config)),
             "rmac_param": Out(ParamReadSignature(config)),
             "residual": Out(ReadSignature(config)),
@@ -139,6 +142,7 @@ class PostProcessor(wiring.Component):
             "rmac_retired": Out(1),
             "rmac_progress": Out(PIXEL_BITS),
             "rmac_start": In(1),
+            "rmac_turn": In(1),
             "trace_valid": Out(1),
             "trace_tag": Out(DESCRIPTOR["tag"].width),
             "trace_dst": Out(Buffer),
@@ -201,9 +205,10 @@ class PostProcessor(wiring.Component):
         )
         m.submodules.joined = joined = JoinedSums(self.config)
         by_lane, by_slot = Signal(reset_less=True), Signal(reset_less=True)
+        task = self._task(m, 0, "joined_task")
         m.d.sync += [
-            by_lane.eq(~take_rmac & (self.mat_task.opcode == Opcode.DIV)),
-            by_slot.eq(~take_rmac & (self.mat_task.opcode == Opcode.QZ) & self.mat_task.wide),
+            by_lane.eq(~take_rmac & (task.opcode == Opcode.DIV)),
+            by_slot.eq(~take_rmac & (task.opcode == Opcode.QZ) & task.wide),
         ]
         m.d.comb += [
             Value.cast(joined.acc).eq(Value.cast(accumulators)),
@@ -233,8 +238,11 @@ class PostProcessor(wiring.Component):
 
     def _task(self, m: Module, cycle: int, name: str) -> data.View:
         """The task of the result that is ``cycle`` cycles old; it is stable, so it needs no delay line."""
-        task = Signal(POST_TASK, name=name)
-        m.d.comb += Value.cast(task).eq(Mux(self._at[cycle].rmac, Value.cast(self.rmac_task), Value.cast(self.mat_task)))
+        task, at = Signal(POST_TASK, name=name), self._at[cycle]
+        with m.Switch(Cat(at.rmac, at.turn)):
+            for choice, found in enumerate((self.mat_tasks[0], self.rmac_tasks[0], self.mat_tasks[1], self.rmac_tasks[1])):
+                with m.Case(choice):
+                    m.d.comb += Value.cast(task).eq(Value.cast(found))
         return task
 
     @staticmethod
@@ -382,7 +390,8 @@ class PostProcessor(wiring.Component):
     def _split(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> list[list[SplitSum]]:
         """What the Z buffer keeps of the slots that it has room for, when the result is written."""
         before = self._at[self.latency - 1]
-        wide = delayed(m, before.row_sum | (before.rmac & self.rmac_task.wide), 1, "wide")
+        task = self._task(m, self.latency - 1, "split_task")
+        wide = delayed(m, before.row_sum | (before.rmac & task.wide), 1, "wide")
         kept: list[list[SplitSum]] = []
         for slot in range(self.config.m):
             kept.append([])
@@ -438,10 +447,11 @@ class PostProcessor(wiring.Component):
         rmac = delayed(m, at.rmac, wait, "retired_rmac")
         seg_last = delayed(m, at.seg_last, wait, "retired_seg_last")
         progress = delayed(m, at.progress, wait, "retired_progress")
+        turn = delayed(m, at.turn, wait, "retired_turn")
         m.d.comb += [self.mat_retired.eq(valid & ~rmac), self.rmac_retired.eq(valid & rmac)]
         with m.If(self.rmac_start):
             m.d.sync += self.rmac_progress.eq(0)
-        with m.Elif(self.rmac_retired & seg_last):
+        with m.Elif(self.rmac_retired & seg_last & (turn == self.rmac_turn)):
             m.d.sync += self.rmac_progress.eq(progress)
 
     def _trace(

@@ -94,8 +94,8 @@ def _budget(tasks: tuple[Task, ...], config: AcceleratorConfig, *, folded: bool)
     if opcodes == {Opcode.PW} and all(task.get("px_end") == 1 for task in tasks):
         # The vectors of several pictures are the pixels of one product; its cost counts the stream of weights, once for all.
         together = (best_pw(config, FC_PICTURES, task.get("dst_cg_end"), task.get("depth")) for task in tasks)
-        return -(-sum(mapping.cycles for mapping in together) // FC_PICTURES)
-    total = Timing.of(config).step
+        return -(-sum(mapping.ahead for mapping in together) // FC_PICTURES)
+    total = Timing.of(config).early_step
     if Opcode.KTV in opcodes:
         # Quotients are products of either engine; sums and depthwise layers are R-MAC's.
         return total * 3 + max(sum(work.values()) // 2, work[Opcode.KTV] + work.get(Opcode.DW, 0))

@@ -8,7 +8,7 @@ from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import DISPATCH, IDLE, START, Timing
+from hw.timing import DISPATCH, IDLE, OPEN, START, Timing
 from hw.top import WEIGHT_BURSTS
 from sim.cycles.bus import Loading, read_ahead
 from sim.cycles.stream import WeightStream
@@ -23,7 +23,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class TaskTime:
-    """When a task was dispatched, when its unit became idle, and the cycles in which beats were issued."""
+    """When a task was dispatched, when its unit became idle or took another one, and the cycles in which beats were issued."""
 
     task: Task
     start: int
@@ -40,7 +40,10 @@ class Prediction:
     weight_beats: int
 
     def layers(self, picture: int = 0) -> dict[str, tuple[int, int]]:
-        """First dispatch and last end of each layer for one picture, or for all of a run at once; STORE is nobody's."""
+        """First dispatch and last end of each layer for one picture, or for all of a run at once; STORE is nobody's.
+
+        Where a unit's next task starts before its results have been written, its end is that start.
+        """
         spans: dict[str, tuple[int, int]] = {}
         for time in self.tasks:
             if time.task.opcode is Opcode.STORE or time.task.picture not in (None, picture):
@@ -71,6 +74,10 @@ class _Run:
             memory.latency + LoopedReader.pause,
         )
         self.idle = dict.fromkeys(Unit, 0)
+        # From when on a task can start early: the last one has issued everything, the results of the one before are written.
+        self.open = dict.fromkeys(Unit, 0)
+        # When the tasks before the last one have ended.
+        self.past = dict.fromkeys(Unit, 0)
         # Completed pixels of the last DW task, and when they can be read.
         self.progress: list[tuple[int, int]] = []
         # The last LOAD, and its place among the tasks while its end is not known.
@@ -82,16 +89,25 @@ class _Run:
 
     def go(self) -> Prediction:
         times: list[TaskTime] = []
+        latest: dict[Unit, int] = {}
         for task in self.program.tasks:
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
             if needs & Unit.LOAD:
                 self._end_load(times)
-            start = max([self.dispatched + DISPATCH, *(self.idle[unit] for unit in Unit if unit & needs)])
+            early = Unit(task.get("early"))
+            free = (self.open[unit] if unit & early else self.idle[unit] for unit in Unit if unit & needs)
+            past = (self.past[unit] for unit in Unit if unit & Unit(task.get("past")))
+            start = max([self.dispatched + DISPATCH, *free, *past])
             self.dispatched = start
-            end, work = self._run(task, start)
-            self.idle[task.unit] = end
-            if task.joint:
-                self.idle[Unit.RMAC] = end
+            issued, end, work = self._run(task, start)
+            units = (task.unit, Unit.RMAC) if task.joint else (task.unit,)
+            for last in (latest[unit] for unit in units if unit in latest):
+                times[last] = replace(times[last], end=min(times[last].end, start))
+            latest[task.unit] = len(times)
+            for unit in units:
+                self.past[unit] = self.idle[unit]
+                self.open[unit] = max(issued + OPEN, self.past[unit])
+                self.idle[unit] = end
             times.append(TaskTime(task, start, end, work))
             if task.opcode is Opcode.LOAD:
                 self.unfinished = len(times) - 1
@@ -106,13 +122,15 @@ class _Run:
             times[self.unfinished] = replace(times[self.unfinished], end=self.loading.end)
             self.unfinished = None
 
-    def _run(self, task: Task, start: int) -> tuple[int, int]:
+    def _run(self, task: Task, start: int) -> tuple[int, int, int]:
+        """When the last beat was issued, when the unit is idle, and the beats."""
         match task.opcode:
             case Opcode.LOAD:
                 self._load(task, start)
-                return start, 0
+                return start, start, 0
             case Opcode.STORE:
-                return start + self._store(task), 0
+                end = start + self._store(task)
+                return end, end, 0
             case Opcode.PW if task.get("pixel_outer"):
                 last = self._pixel_outer(task, start + START)
             case Opcode.PW:
@@ -126,7 +144,7 @@ class _Run:
             case _:
                 return self._head(task, start + START)
         # Of two results that arrive at once, R-MAC's is taken first and MAT's a cycle later.
-        return last + self.timing.mat_result + self.timing.written + IDLE + task.joint, task.beats(self.config)
+        return last, last + self.timing.mat_result + self.timing.written + IDLE + task.joint, task.beats(self.config)
 
     def _engines(self, task: Task) -> tuple[str, ...]:
         return ("mat", "rmac") if task.joint else ("mat",)
@@ -202,20 +220,21 @@ class _Run:
         for engine in self._engines(task):
             self.stream.rings[PARAMS[engine]].release(rows, done)
 
-    def _layer_norm(self, task: Task, now: int) -> tuple[int, int]:
+    def _layer_norm(self, task: Task, now: int) -> tuple[int, int, int]:
         depth = task.get("depth")
         for packet in task.packets:
             self.stream.deliver(packet)
         second = now + depth - 1 + self.timing.ln_turn
         weights, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
         last = max(second + depth, weights.arrived[-1], params.arrived[-1])
-        rows = task.packets[1].rows
-        weights.release(rows, last + self.timing.ring)
         end = last + self.timing.ln_result + self.timing.written + IDLE
-        params.release(rows, end - 1)
-        return end, task.beats(self.config)
+        if not task.get("keep"):
+            rows = -(-depth // self.config.l)
+            weights.release(rows, last + self.timing.ring)
+            params.release(rows, end - 1)
+        return last, end, task.beats(self.config)
 
-    def _depthwise(self, task: Task, now: int) -> tuple[int, int]:
+    def _depthwise(self, task: Task, now: int) -> tuple[int, int, int]:
         """R-MAC's segments; remembers when the pixels of each can be read."""
         config, timing = self.config, self.timing
         weights, params = self.stream.rings[WEIGHTS["rmac"]], self.stream.rings[PARAMS["rmac"]]
@@ -239,9 +258,10 @@ class _Run:
                     now = max(now, params.arrived[first_param + (min((index + 1) * config.wide, groups) - 1) // config.l])
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
         weights.release(rows * sets, now + timing.ring)
-        end = now + timing.dw_result + last_steps - 1 + timing.written + IDLE
+        pushed = now + timing.dw_result + last_steps - 1
+        end = pushed + timing.written + IDLE
         params.release(-(-groups // config.l), end - 1)
-        return end, task.beats(config)
+        return pushed - 1, end, task.beats(config)
 
     def _segments(self, task: Task) -> list[int]:
         """Completed pixels after each segment."""
@@ -252,7 +272,7 @@ class _Run:
         half = lanes // 2
         return [row + min(done, width) for row in range(start, end, width) for done in range(half, width + half, half)]
 
-    def _head(self, task: Task, now: int) -> tuple[int, int]:
+    def _head(self, task: Task, now: int) -> tuple[int, int, int]:
         timing = self.timing
         ring = self.stream.rings[PARAMS["rmac"]]
         for packet in task.packets:
@@ -265,7 +285,7 @@ class _Run:
         result = timing.pool_result if pool else timing.ktv_result
         end = last + result + timing.written + IDLE
         ring.release(rows, end - 1)
-        return end, task.beats(self.config)
+        return last + result - 1, end, task.beats(self.config)
 
     def _load(self, task: Task, start: int) -> None:
         latency = self.memory.latency

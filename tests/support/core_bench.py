@@ -86,10 +86,13 @@ def run_core(
             if task.opcode is Opcode.STORE:
                 continue
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
+            early, past = task.get("early"), task.get("past")
             while (
-                (needs & Unit.MAT and ctx.get(dut.mat_busy))
-                or (needs & Unit.RMAC and ctx.get(dut.rmac_busy))
+                (needs & Unit.MAT and ctx.get(dut.mat_occupied if early & Unit.MAT else dut.mat_busy))
+                or (needs & Unit.RMAC and ctx.get(dut.rmac_occupied if early & Unit.RMAC else dut.rmac_busy))
                 or (needs & Unit.LOAD and loading is not None)
+                or (past & Unit.MAT and ctx.get(dut.mat_trailing))
+                or (past & Unit.RMAC and ctx.get(dut.rmac_trailing))
             ):
                 await ctx.tick()
             if task.opcode is Opcode.LOAD:

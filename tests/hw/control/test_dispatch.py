@@ -48,6 +48,51 @@ def run(blobs: list[bytes], seed: int = 0) -> tuple[list, list, dict[str, int], 
     return log, trace, final, stalls, blocked
 
 
+@pytest.mark.parametrize("early", [0, 1, 2, 3])
+def test_an_early_task_waits_for_what_is_occupied_only(early):
+    """Both engines are busy; then MAT can take another task, then R-MAC, then they fall idle."""
+    dut = Dispatch(TOY)
+    starts: list[int] = []
+
+    async def testbench(ctx):
+        for port in (dut.mat.busy, dut.rmac.busy, dut.mat_occupied, dut.rmac_occupied):
+            ctx.set(port, 1)
+        await send(ctx, dut.i, [as_payload(descriptor(Opcode.PW, wait=15, early=early))], Stalls(0), [])
+        events = {10: dut.mat_occupied, 20: dut.rmac_occupied, 30: dut.mat.busy, 40: dut.rmac.busy}
+        for cycle in range(50):
+            if cycle in events:
+                ctx.set(events[cycle], 0)
+            if ctx.get(dut.mat.start):
+                starts.append(cycle)
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    # The later of the two: MAT is free at 10 or 30, R-MAC at 20 or 40.
+    assert starts == [max(10 if early & Unit.MAT else 30, 20 if early & Unit.RMAC else 40)]
+
+
+@pytest.mark.parametrize("past", [0, 1, 2, 3])
+def test_a_task_waits_for_what_came_before_an_engine_s_last_task(past):
+    """Another engine's last task still runs."""
+    dut = Dispatch(TOY)
+    starts: list[int] = []
+
+    async def testbench(ctx):
+        for port in (dut.rmac.busy, dut.rmac_occupied, dut.mat_trailing, dut.rmac_trailing):
+            ctx.set(port, 1)
+        await send(ctx, dut.i, [as_payload(descriptor(Opcode.DIV, past=past))], Stalls(0), [])
+        events = {10: dut.mat_trailing, 20: dut.rmac_trailing}
+        for cycle in range(30):
+            if cycle in events:
+                ctx.set(events[cycle], 0)
+            if ctx.get(dut.mat.start):
+                starts.append(cycle)
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    assert len(starts) == 1 and (starts[0] < 10 if not past else starts[0] == (20 if past & Unit.RMAC else 10))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_order_and_wait_masks_are_kept(seed):
     rng = random.Random(seed)
