@@ -108,7 +108,8 @@ class RMacEngine(wiring.Component):
             state.results_idle.eq(queue.idle),
             state.retired.eq(self.retired),
             state.left.eq(queue.o.valid & queue.o.ready & (queue.o.payload.turn == state.turn)),
-            state.used.eq(Mux(is_pw, self.joint.used, queue.push)),
+            # Results of a joint task that come beside the next task are the older one's, whose entries were counted as issued.
+            state.used.eq(Mux(is_pw, self.joint.used, queue.push & ~self.joint.push)),
             state.entry.eq(Mux(is_pw, self.joint.entry, queue.payload.entry)),
             state.filled.eq(self.params_filled),
             self.turn.eq(state.turn),

@@ -111,12 +111,15 @@ class TaskState(wiring.Component):
         with m.If(self.used & (row >= rows)):
             m.d.sync += rows.eq(row + 1)
         m.d.sync += self.params.eq(self.filled - held)
-        with m.If(finished):
-            m.d.comb += self.params_free.eq(Mux(self.running.keep, 0, rows))
+        # The next task may start in the very cycle in which the older one's results are gone and its rows are given back.
+        back = Signal.like(held)
+        m.d.comb += [
+            back.eq(Mux(self.left | ~self.trailing, held, 0)),
+            self.params_free.eq(back + Mux(finished & ~self.running.keep, rows, 0)),
+        ]
+        m.d.sync += held.eq(held - back)
+        with m.If(finished | follows):
             m.d.sync += rows.eq(0)
-        with m.Elif(follows):
-            m.d.sync += [held.eq(rows), rows.eq(0)]
-        with m.Elif(self.left | ~self.trailing):
-            m.d.comb += self.params_free.eq(held)
-            m.d.sync += held.eq(0)
+        with m.If(follows):
+            m.d.sync += held.eq(rows)
         return m
