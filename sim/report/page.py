@@ -14,8 +14,10 @@ from triovit.files import write_text
 
 #: The page's name in its directory.
 PAGE = "report.html"
+#: Name of the timeline as a picture of its own.
+PICTURE = "timeline.svg"
 _NOTHING = "\N{EN DASH}"
-_TEMPLATES, _TEMPLATE = Path(__file__).parent, "page.html.j2"
+_TEMPLATES, _TEMPLATE, _PICTURE = Path(__file__).parent, "page.html.j2", "timeline.svg.j2"
 
 
 def percent(share: float | None) -> str:
@@ -89,4 +91,18 @@ def write_report(
     """
     path = Path(directory) / PAGE
     write_text(path, _render(data, quantization))
+    return path
+
+
+def write_timeline(directory: str | os.PathLike[str], data: ReportData) -> Path:
+    """Write ``timeline.svg``, which engine was busy when, into ``directory``, whole or not at all; return its path.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written, or jinja2 is missing.
+    """
+    path = Path(directory) / PICTURE
+    values = {"title": f"{data.network} on {data.config}", **_simulation(data)}
+    write_text(path, environment(_TEMPLATES, "report").get_template(_PICTURE).render(values))
     return path

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, Wait, read_report, write_report
+from sim.report import Bounds, Event, LayerRow, RangeRow, ReportData, Wait, read_report, write_report, write_timeline
 from sim.report.charts import nice_ticks, range_panels, timeline
 from triovit.errors import UserError
 from triovit.files import write_json
@@ -230,3 +230,15 @@ def test_range_panels_share_a_scale():
     assert before.path.count("M") == after.path.count("V") == 2
     flat = range_panels(RangeRow("flat", Bounds((0.0,), (0.0,)), Bounds((0.0,), (0.0,))))
     assert flat[0].path == flat[1].path
+
+
+def test_the_timeline_is_a_picture_of_its_own(tmp_path):
+    path = write_timeline(tmp_path, DATA)
+    assert path == tmp_path / "timeline.svg"
+    drawing = ElementTree.parse(path).getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    titles = [title.text for title in drawing.iter(f"{name}title")]
+    assert titles[0] == "stem.0 on MAT: cycles 0 to 110 (110)" and len(titles) == 3
+    legend = [text.text for text in drawing.iter(f"{name}text")][-2:]
+    assert legend == ["conv", "pool"]
+    assert path.read_bytes() == write_timeline(tmp_path, DATA).read_bytes()

@@ -127,7 +127,8 @@ def test_report_of_a_simulation(triovit, simulator, artifact_path, tmp_path):
     assert (data["network"], data["bit_exact"], data["int_accuracy"]) == ("digits", True, None)
     assert "S1.0.MB.pw1" in {entry["layer"] for entry in data["ranges"]}
     result = triovit("report", tmp_path, "--json")
-    assert (result.code, result.document) == (0, {"report": str(tmp_path / "report.html")})
+    assert result.code == 0
+    assert result.document == {"report": str(tmp_path / "report.html"), "timeline": str(tmp_path / "timeline.svg")}
     assert "stem.0" in (tmp_path / "report.html").read_text()
 
 
