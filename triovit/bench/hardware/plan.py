@@ -6,6 +6,9 @@ from boards.zcu102 import ZCU102
 
 #: Where random weights are calibrated, and pictures of classifiers come from.
 _IMAGENETTE = "data/imagenette"
+#: The same for what is larger than those pictures.
+_CAMVID = "data/camvid"
+_IMAGENETTE_SIDE = 224
 #: Cycles from a request to DRAM to its first beat; then it gives a beat a cycle.
 LATENCY = 60
 #: The paper's clock.
@@ -66,7 +69,8 @@ class Network:
 def _b(name: str, size: int, authors: Authors, rtl: str = "never") -> Network:
     """A classifier with random weights, since it has no checkpoint here."""
     title = f"EfficientViT-{name.upper()}, random weights"
-    folders = (f"{_IMAGENETTE}/calib", f"{_IMAGENETTE}/val")
+    source = _IMAGENETTE if size <= _IMAGENETTE_SIDE else _CAMVID
+    folders = (f"{source}/calib", f"{source}/val")
     return Network(f"{name}-{size}", title, name, (size, size), "random", 16, *folders, authors=authors, rtl=rtl)
 
 
