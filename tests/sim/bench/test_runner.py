@@ -37,6 +37,7 @@ REGISTERS = {
     "WEIGHTS_REPEATED": _register(16), "WEIGHTS_PASSES": _register(17),
     "INPUT_ADDR_LO": _register(9), "INPUT_ADDR_HI": _register(10),
     "OUTPUT_ADDR_LO": _register(11), "OUTPUT_ADDR_HI": _register(12),
+    "COUNTED_LAYER": _register(18, tag=(0, 16, "read, write"), only=(16, 1, "read, write")),
     "CYCLES": _register(15, value=(0, 32, "read only")),
 }
 
