@@ -82,7 +82,11 @@ def records_of(picture: int) -> list[tuple]:
             assert sum(batches) == 2
             found += attention(golden, tag, picture, batches)
         tasks = [task for task in program.tasks if task.get("tag") == tag and task.opcode in WRITERS]
-        found += plain(golden.tensors[layer.name][picture], tag, Buffer(tasks[0].get("dst")), 1000 * (tag + 1))
+        tensor = golden.tensors[layer.name][picture]
+        if layer.name in program.orders:
+            # As it lies in the buffers: the queries of all heads first.
+            tensor = tensor[program.orders[layer.name]]
+        found += plain(tensor, tag, Buffer(tasks[0].get("dst")), 1000 * (tag + 1))
     return found
 
 

@@ -80,7 +80,7 @@ def test_load_and_store_take_what_was_foretold(program, latency):
 
 
 @needs_simulator
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (30, 20), (16, 48), (64, 64)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (30, 20), (16, 48), (44, 44)])
 def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(height, width):
     toy()
     net = NetworkBuilder(1, height, width)
@@ -88,6 +88,8 @@ def test_load_of_other_pictures_with_and_without_a_weight_stream_beside_it(heigh
     dram = Dram(artifact, np.zeros((3, height, width), np.uint8))
     whole = dram.add()
     load = dram.program.tasks[0]
+    # In a ring LOAD would wait for a stem that has no weights.
+    assert not load.get("dst_ring")
     ahead = read_ahead([packet for task in dram.program.tasks for packet in task.packets], TOY)
     for latency in (20, 150):
         run = dram.run(whole, whole.changed(weights_beats=0, watchdog=3000), latency=latency)
@@ -145,20 +147,24 @@ def test_a_network_that_the_model_was_not_made_with(seed):
 
 
 @pytest.mark.parametrize("latency", LATENCIES)
-def test_tasks_start_in_order_and_only_when_their_units_are_idle(program, latency):
+def test_tasks_start_in_order_and_only_when_their_units_are_free(program, latency):
+    """Idle, or, where the task's ``early`` says so, done with the work of their last task."""
     prediction = predict(program, Memory(latency))
     assert [time.task for time in prediction.tasks] == list(program.tasks)
-    idle = dict.fromkeys(Unit, 0)
-    before = 0
+    idle, worked = dict.fromkeys(Unit, 0), dict.fromkeys(Unit, 0)
+    before = early_ones = 0
     for time in prediction.tasks:
         assert time.start > before, time.task
         needed = time.task.wait | time.task.unit | (Unit.RMAC if time.task.joint else Unit(0))
-        assert all(idle[unit] <= time.start for unit in Unit if unit & needed), time.task
+        early = Unit(time.task.get("early"))
+        assert all((worked if unit & early else idle)[unit] <= time.start for unit in Unit if unit & needed), time.task
+        early_ones += any(idle[unit] > time.start for unit in Unit if unit & needed & early)
         assert time.end - time.start >= time.work
         before = time.start
         for unit in Unit:
             if unit & time.task.unit or (unit is Unit.RMAC and time.task.joint):
-                idle[unit] = time.end
+                idle[unit], worked[unit] = time.end, time.start + time.work
+    assert early_ones > 0
     assert prediction.cycles >= max(idle.values())
 
 
@@ -175,7 +181,8 @@ def test_engines_overlap(program):
     gated = [index for index, time in enumerate(times) if time.task.get("gated") and not time.task.get("behind_load")]
     followed = [next(time for time in reversed(times[:index]) if time.task.opcode is Opcode.DW) for index in gated]
     assert len(gated) >= 4
-    assert all(times[index].start < first.end < times[index].end for index, first in zip(gated, followed, strict=True))
+    # R-MAC's next task may be the one that begins when MAT's has ended.
+    assert all(times[index].start < first.end <= times[index].end for index, first in zip(gated, followed, strict=True))
     depthwise = [time for time in times if time.task.layer.endswith("agg.dw5")]
     divisions = [time for time in times if time.task.opcode in (Opcode.DIV, Opcode.QZ)]
     assert any(a.start < b.end and b.start < a.end for a in depthwise for b in divisions)

@@ -85,7 +85,7 @@ def test_a_preset_that_is_refused_is_a_row(monkeypatch):
     assert found.refused[0].name == "zcu102"
     assert found.refused[0].sizes["l"] == 4
     assert found.refused[0].reason == (
-        "layer stem.0: its unfolded picture of 28 channels x 256 pixels does not fit buffer D of configuration zcu102 (16 rows); "
+        "layer S2.1.MLA.qkv: its output of 24 channels x 16 pixels does not fit buffer D of configuration zcu102 (16 rows); "
         "use a larger configuration or a smaller resolution"
     )
 
