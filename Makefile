@@ -17,7 +17,7 @@ help:
 	@echo "make setup      .venv with the pinned packages; redone when the pins change"
 	@echo "make peers      .venv-peers with other quantizers, to be measured beside this one's"
 	@echo "make demo       the whole road on the built-in network, into build/demo"
-	@echo "make test       the tests (less than an hour and a half on 2 cores)"
+	@echo "make test       the tests"
 	@echo "make test-full  the tests that take longer, too"
 	@echo "make bench      the accelerator: whole networks in RTL, cycles, resources, beside the authors' and the goals, into"
 	@echo "                docs/results.md and build/bench/summary.json; once stopped, it goes on where it was;"
