@@ -48,25 +48,32 @@ def run(blobs: list[bytes], seed: int = 0) -> tuple[list, list, dict[str, int], 
     return log, trace, final, stalls, blocked
 
 
-@pytest.mark.parametrize("early", [0, 1, 2, 3])
-def test_an_early_task_waits_for_what_is_occupied_only(early):
-    """Both engines are busy; then MAT can take another task, then R-MAC, then they fall idle."""
-    dut = Dispatch(TOY)
+def mat_starts(dut: Dispatch, task: bytes, high: tuple, falls: dict, cycles: int) -> list[int]:
+    """Cycles in which a task for MAT is started, while ports that are high at first fall one after the other."""
     starts: list[int] = []
 
     async def testbench(ctx):
-        for port in (dut.mat.busy, dut.rmac.busy, dut.mat_occupied, dut.rmac_occupied):
+        for port in high:
             ctx.set(port, 1)
-        await send(ctx, dut.i, [as_payload(descriptor(Opcode.PW, wait=15, early=early))], Stalls(0), [])
-        events = {10: dut.mat_occupied, 20: dut.rmac_occupied, 30: dut.mat.busy, 40: dut.rmac.busy}
-        for cycle in range(50):
-            if cycle in events:
-                ctx.set(events[cycle], 0)
+        await send(ctx, dut.i, [as_payload(task)], Stalls(0), [])
+        for cycle in range(cycles):
+            if cycle in falls:
+                ctx.set(falls[cycle], 0)
             if ctx.get(dut.mat.start):
                 starts.append(cycle)
             await ctx.tick()
 
     simulate(dut, testbench)
+    return starts
+
+
+@pytest.mark.parametrize("early", [0, 1, 2, 3])
+def test_an_early_task_waits_for_what_is_occupied_only(early):
+    """Both engines are busy; then MAT can take another task, then R-MAC, then they fall idle."""
+    dut = Dispatch(TOY)
+    high = (dut.mat.busy, dut.rmac.busy, dut.mat_occupied, dut.rmac_occupied)
+    events = {10: dut.mat_occupied, 20: dut.rmac_occupied, 30: dut.mat.busy, 40: dut.rmac.busy}
+    starts = mat_starts(dut, descriptor(Opcode.PW, wait=15, early=early), high, events, 50)
     # The later of the two: MAT is free at 10 or 30, R-MAC at 20 or 40.
     assert starts == [max(10 if early & Unit.MAT else 30, 20 if early & Unit.RMAC else 40)]
 
@@ -75,21 +82,9 @@ def test_an_early_task_waits_for_what_is_occupied_only(early):
 def test_a_task_waits_for_what_came_before_an_engine_s_last_task(past):
     """Another engine's last task still runs."""
     dut = Dispatch(TOY)
-    starts: list[int] = []
-
-    async def testbench(ctx):
-        for port in (dut.rmac.busy, dut.rmac_occupied, dut.mat_trailing, dut.rmac_trailing):
-            ctx.set(port, 1)
-        await send(ctx, dut.i, [as_payload(descriptor(Opcode.DIV, past=past))], Stalls(0), [])
-        events = {10: dut.mat_trailing, 20: dut.rmac_trailing}
-        for cycle in range(30):
-            if cycle in events:
-                ctx.set(events[cycle], 0)
-            if ctx.get(dut.mat.start):
-                starts.append(cycle)
-            await ctx.tick()
-
-    simulate(dut, testbench)
+    high = (dut.rmac.busy, dut.rmac_occupied, dut.mat_trailing, dut.rmac_trailing)
+    events = {10: dut.mat_trailing, 20: dut.rmac_trailing}
+    starts = mat_starts(dut, descriptor(Opcode.DIV, past=past), high, events, 30)
     assert len(starts) == 1 and (starts[0] < 10 if not past else starts[0] == (20 if past & Unit.RMAC else 10))
 
 
