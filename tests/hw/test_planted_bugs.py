@@ -605,7 +605,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "a convolution that does not wait for its input": (
         "tests.support.core_check.compile_network",
         without_waiting(Opcode.DW),
-        stride,
+        block,
         0,
     ),
 }
