@@ -75,16 +75,3 @@ def unrolled(body: Sequence[Task], head: Sequence[Task], batch: Batch) -> tuple[
                 fields = {**load.fields, "offset": (picture + 1) * batch.picture_beats}
                 tasks.append(replace(load, fields=fields, wait=NONE, picture=picture + 1))
     return (*tasks, *head)
-
-
-def check(batch: int, artifact: Artifact, blocks: int) -> None:
-    """Refuse a batch that the hardware cannot hold.
-
-    Raises
-    ------
-    UserError
-        More pictures than their vectors have places for.
-    """
-    if batch > 1 and vector_layers(artifact) and batch > blocks:
-        raise UserError(f"a batch of {batch} pictures exceeds the {blocks} whose vectors a row holds; use at most {blocks}")
-

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from hw.compiler import lower
 from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
 from hw.compiler.bands import Kept, cut, numbers, readers
-from hw.compiler.batch import check, unrolled, vector_layers
+from hw.compiler.batch import unrolled, vector_layers
 from hw.compiler.early import early_starts
 from hw.compiler.heads import queries_first
 from hw.compiler.lower import Depthwise, Destination, PwProduct
@@ -418,11 +418,13 @@ def compile_network(artifact: Artifact, config: AcceleratorConfig, pictures: int
     UserError
         A layer that the configuration cannot run: the message names it, the reason and the remedy.
     """
-    check(pictures, artifact, config.l)
     try:
         return _Compiler(artifact, config, pictures, (Buffer.D,)).run()
     except UserError:
         if pictures == 1:
             raise
     # D may be too small for a picture beside the vectors.
-    return _Compiler(artifact, config, pictures, (Buffer.X, Buffer.Y)).run()
+    try:
+        return _Compiler(artifact, config, pictures, (Buffer.X, Buffer.Y)).run()
+    except UserError as error:
+        raise UserError(f"a batch of {pictures} pictures cannot be mapped, a smaller one may: {error}") from error

@@ -56,6 +56,15 @@ def test_a_batch_of_digits_is_bit_exact_and_cheaper_than_single_ones():
     assert all(load.start < conv.end for load, conv in zip(loads[1:], convolutions, strict=False))
 
 
+def test_a_batch_of_more_pictures_than_a_row_has_places_for():
+    """Vectors of six pictures lie in two rows of the four blocks."""
+    artifact, given = network(True)
+    report = simulate(artifact, TOY, given, batch=2 * PICTURES)
+    assert 2 * PICTURES > TOY.l
+    assert report.comparison.equal and report.images == 2 * PICTURES
+    assert abs(report.cycles_predicted / report.cycles - 1) < 0.02
+
+
 @pytest.mark.parametrize("pooled", [True, False])
 def test_several_runs_of_several_pictures_with_a_slow_memory(pooled):
     artifact, given = network(pooled)

@@ -137,10 +137,21 @@ def test_vectors_go_elsewhere_where_d_is_full():
 
 
 
-def test_more_pictures_than_a_row_holds_are_refused():
+def test_vectors_of_more_pictures_than_a_row_has_places_for_take_more_rows():
+    program = digits(6)
+    assert_sound(program)
+    assert program.places[program.batch.vectors[0]].rows == 2
+    norms = [task.get("px_start") for task in program.tasks if task.opcode is Opcode.LN]
+    assert norms == list(range(6))
+
+
+def test_more_pictures_than_the_results_buffer_holds_are_refused():
     with pytest.raises(UserError) as caught:
-        digits(5)
-    assert str(caught.value) == "a batch of 5 pictures exceeds the 4 whose vectors a row holds; use at most 4"
+        digits(88)
+    assert str(caught.value) == (
+        "a batch of 88 pictures cannot be mapped, a smaller one may: layer head.fc2: its output of 12 channels x 88 pixels does "
+        "not fit buffer O of configuration toy (64 rows); use a larger configuration or a smaller resolution"
+    )
 
 
 def test_a_head_that_looks_back_is_refused_for_several_pictures():
