@@ -1,6 +1,6 @@
 """Linear attention: heads in batches, K^T V and sums on R-MAC beside divisors and quotients on MAT (architecture, section 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, NONE, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
-from hw.timing import Timing
+from hw.timing import IDLE, START, Timing
 from quant.contract import ACT_BITS, CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -55,17 +55,76 @@ def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
     return exact_log2(config.l // (groups << is_wide(layer)))
 
 
-def _cut(heads: Sequence[int], most: int, sums: int, fill: int) -> list[tuple[int, int, int]]:
-    """Source, first head and number of heads of each batch.
+@dataclass(frozen=True)
+class HeadCost:
+    """Cycles of one head: ``sums`` on R-MAC, ``quotients`` (with its divisors) on MAT; how many results are ``divisors``."""
 
-    ``sums`` are a head's cycles on R-MAC, ``fill`` those that a task costs beside its work. Half of a source's heads are a batch
-    where MAT would wait longer for the sums of all than two more tasks take.
+    sums: int
+    quotients: int
+    divisors: int
+
+    @classmethod
+    def of(cls, pixels: int, groups: int, split: int, config: AcceleratorConfig) -> "HeadCost":
+        """The beats of a head of ``groups`` channel groups whose quotients have ``2^split`` pixels a beat."""
+        rows = -(-pixels // config.l)
+        return cls(groups * (groups * rows + 1), groups * (rows + -(-pixels // (1 << split))), rows)
+
+    def end(self, sizes: Sequence[int], timing: Timing) -> int:
+        """When MAT has issued the quotients of batches of these sizes, after the first one's dispatch.
+
+        A batch's sums wait for those before them to leave R-MAC, and for the quotients before these, which have Z's other half;
+        its divisors wait until its sums can be read, and its quotients until the codes are there where the divisors are few
+        (:mod:`hw.compiler.early`).
+        """
+        written = timing.mat_result + timing.written + IDLE
+        summed = divided = 0
+        issued: list[int] = []
+        for index, size in enumerate(sizes):
+            begun = max([summed, *issued[index - 2 : index - 1]])
+            summed = begun + START + size * self.sums
+            divided = max(divided, summed + timing.ktv_result + timing.written + IDLE) + START + size * self.quotients
+            if size * self.divisors < timing.written:
+                divided += written
+            summed += timing.ktv_result
+            issued.append(divided)
+        return divided
+
+
+#: Batches of the last source's heads at most: each further one costs its fill, and gains less.
+_MOST_BATCHES = 4
+
+
+def _compositions(count: int, most: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write ``count`` as a sum of up to ``parts`` numbers from 1 to ``most``, in every order."""
+    if 0 < count <= most:
+        yield (count,)
+    if parts > 1:
+        for first in range(1, min(most, count - 1) + 1):
+            yield from ((first, *rest) for rest in _compositions(count - first, most, parts - 1))
+
+
+def _sizes(count: int, most: int, cost: HeadCost, timing: Timing, *, last: bool) -> Sequence[int]:
+    """Heads of each batch of a source.
+
+    MAT has nothing but the last source's heads to do, so these are cut such that it ends first. Half of another source's heads
+    are a batch where MAT would wait longer for the sums of all than two more tasks take.
     """
+    parts = max(_MOST_BATCHES, -(-count // most))
+    if last and parts == _MOST_BATCHES:
+        return min(_compositions(count, most, parts), key=lambda sizes: (cost.end(sizes, timing), len(sizes)))
+    half = -(-count // 2)
+    size = min(most, half if half * cost.sums > 2 * timing.step else count)
+    return [min(size, count - first) for first in range(0, count, size)]
+
+
+def _cut(heads: Sequence[int], most: int, cost: HeadCost, timing: Timing) -> list[tuple[int, int, int]]:
+    """Source, first head and number of heads of each batch; ``heads`` has those of each source."""
     batches = []
     for source, count in enumerate(heads):
-        half = -(-count // 2)
-        size = min(most, half if half * sums > 2 * fill else count)
-        batches += [(source, first, min(size, count - first)) for first in range(0, count, size)]
+        first = 0
+        for size in _sizes(count, most, cost, timing, last=source + 1 == len(heads)):
+            batches.append((source, first, size))
+            first += size
     return batches
 
 
@@ -118,8 +177,8 @@ def head_batches(
 
     batches: list[HeadBatch] = []
     first_head = 0
-    per_head = groups * (groups * rows + 1)
-    cut = _cut([place.groups // step for place in wide_sources], most, per_head, Timing.of(config).step)
+    cost = HeadCost.of(pixels, groups, split, config)
+    cut = _cut([place.groups // step for place in wide_sources], most, cost, Timing.of(config))
     for index, (source, first, count) in enumerate(cut):
         heads = range(first_head, first_head + count)
         first_head += count

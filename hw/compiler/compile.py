@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from amaranth.utils import exact_log2
 
@@ -12,6 +13,7 @@ from hw.compiler.batch import unrolled, vector_layers
 from hw.compiler.early import early_starts
 from hw.compiler.heads import queries_first
 from hw.compiler.lower import Depthwise, Destination, PwProduct
+from hw.compiler.overlap import stem_beside_pool, sums_beside_product
 from hw.compiler.places import WHOLE, BufferMap, Place
 from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task, not_behind_load
@@ -47,6 +49,7 @@ class _Compiler:
         self.wide: dict[str, Place] = {}  # the copy in H
         self.narrow: dict[str, Place] = {}  # the copy that MAT or the residual reader reads
         self.kept: dict[str, Kept] = {}  # what is not kept whole
+        self.products: dict[str, PwProduct] = {}
 
     def _refuse_what_no_engine_does(self, layer: Layer) -> None:
         """What the contract allows and the hardware does not compute."""
@@ -79,17 +82,23 @@ class _Compiler:
             pool = self.artifact.layer(self.vectors[0])
             groups = -(-pool.output_shape[0] // self.config.m)
             self.narrow[pool.name] = self.map.take(pool.name, self.vectors_in, groups, self.pictures, 0)
-        body: list[Task] = []
-        head: list[Task] = []
+        body: list[list[Task]] = []
+        head: list[list[Task]] = []
         step = 0
         while step < len(layers):
-            tasks = head if layers[step].name in self.vectors[1:] else body
+            steps = head if layers[step].name in self.vectors[1:] else body
             found, done = self._whole_or_in_bands(step)
-            tasks += found
+            maker, last = layers[step - 1].name, layers[step + done - 1]
+            if maker in self.products and last.kind == "attention" and last.inputs[0] == maker:
+                steps[-1], found = sums_beside_product(self.products[maker], steps[-1], found)
+            steps.append(found)
             step += done
             self._release(step)
-        (head if self.vectors else body).append(self._store())
-        return self._program(not_behind_load(body), head)
+        (head if self.vectors else body).append([self._store()])
+        picture = list(chain(*body))
+        if self.vectors:
+            picture = stem_beside_pool(self.products[layers[0].name], picture)
+        return self._program(not_behind_load(picture), list(chain(*head)))
 
     def _whole_or_in_bands(self, step: int) -> tuple[list[Task], int]:
         """The tasks of the next layers and how many these are: few with whole results, more where these do not fit."""
@@ -152,6 +161,7 @@ class _Compiler:
                 tasks.append(self._load(layer, stem))
             else:
                 work[layer.name] = self._depthwise(layer) if layer.kind == "dw" else self._pw(layer, self.narrow[layer.inputs[0]])
+        self.products.update({name: product for name, product in work.items() if isinstance(product, PwProduct)})
         first = self.artifact.layers.index(layers[0])
         for band in range(bands):
             before: Task | None = None
@@ -222,7 +232,9 @@ class _Compiler:
         places = []
         if wide:
             fold = self._fold(layer, users, groups, pixels, split)
-            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split, fold=fold, kept=kept)
+            # Away from the stem's rows, so that the next picture's stem can begin beside pooling.
+            high = bool(self.vectors) and any(user.kind == "pool" for user in users)
+            self.wide[layer.name] = self.map.take(layer.name, (Buffer.H,), groups, pixels, split, fold=fold, kept=kept, high=high)
             places.append(self.wide[layer.name])
         if mat or residual or not wide:
             working = layer.kind in ("dw", "attention", "pool") or any(user.kind == "attention" for user in users)

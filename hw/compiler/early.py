@@ -17,20 +17,22 @@ from hw.timing import START, Timing
 
 #: Units whose tasks can be followed early.
 ENGINES = (Unit.MAT, Unit.RMAC)
+_OTHER = {Unit.MAT: Unit.RMAC, Unit.RMAC: Unit.MAT}
 #: Later than any cycle.
 _NEVER = 1 << 40
 
 Cycles = NDArray[np.int64]
 
 
-def flight(config: AcceleratorConfig) -> int:
-    """Cycles from issuing the last beat of a result to its being readable, whatever the other engine does.
+def flight(config: AcceleratorConfig, *, alone: bool = False) -> int:
+    """Cycles from issuing the last beat of a result to its being readable.
 
-    Both queues are full at most, and post-processing takes a result a cycle, from both in turn.
+    Post-processing takes a result a cycle, and the engine's queue is full at most; so is the other one's, with which it takes
+    turns, unless the engine works ``alone``.
     """
     timing = Timing.of(config)
     slowest = max(timing.mat_result, timing.ln_result, timing.dw_result + config.wide, timing.ktv_result + 1, timing.pool_result)
-    return slowest + 2 * config.result_depth + timing.written
+    return slowest + (1 if alone else 2) * config.result_depth + timing.written
 
 
 def _units(task: Task) -> Unit:
@@ -187,27 +189,30 @@ def added_after_start(task: Task, config: AcceleratorConfig, pixels: int, groups
     return np.where((group >= 0) & (np.arange(pixels)[:, None] < task.get("px_end")), when, _NEVER)
 
 
-class _Proof:
+class Proof:
     """What a pair of tasks allows; pairs come again with every picture."""
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        self.flight = flight(config)
+        self.flights = {alone: flight(config, alone=alone) for alone in (False, True)}
         self.codes = Timing.of(config).written
         self._known: dict[tuple[object, ...], bool] = {}
 
-    def can_follow(self, before: Task, task: Task) -> bool:
-        """Whether ``task`` can start early behind the last task of an engine; the hardware knows no such start behind LN."""
-        return task.unit in ENGINES and before.opcode is not Opcode.LN and self.harmless(before, task)
+    def can_follow(self, before: Task, task: Task, *, alone: bool) -> bool:
+        """Whether ``task`` can start early behind the last task of an engine; the hardware knows no such start behind LN.
 
-    def harmless(self, before: Task, task: Task) -> bool:
+        ``alone``: from the dispatch of ``before`` on the other engine had no results on their way.
+        """
+        return task.unit in ENGINES and before.opcode is not Opcode.LN and self.harmless(before, task, alone=alone)
+
+    def harmless(self, before: Task, task: Task, *, alone: bool = False) -> bool:
         """Whether ``task`` can start when ``before`` has issued its last beat."""
-        key = (before.opcode, tuple(before.fields.items()), task.opcode, tuple(task.fields.items()))
+        key = (alone, before.opcode, tuple(before.fields.items()), task.opcode, tuple(task.fields.items()))
         if key not in self._known:
-            self._known[key] = self._harmless(before, task)
+            self._known[key] = self._harmless(before, task, self.flights[alone])
         return self._known[key]
 
-    def _harmless(self, before: Task, task: Task) -> bool:
+    def _harmless(self, before: Task, task: Task, latest: int) -> bool:
         config = self.config
         if before.opcode is Opcode.KTV and task.opcode in (Opcode.DIV, Opcode.QZ):
             return False
@@ -224,7 +229,7 @@ class _Proof:
         for reads, when in ((_reads_tensor, read_after_start), (_adds_tensor, added_after_start)):
             if reads(task, before):
                 ages = issued_before_end(before, config) if ages is None else ages
-                if (ages + when(task, config, *ages.shape)).min() < self.flight:
+                if (ages + when(task, config, *ages.shape)).min() < latest:
                     return False
         return True
 
@@ -235,24 +240,28 @@ def early_starts(tasks: tuple[Task, ...], config: AcceleratorConfig) -> tuple[Ta
     What a task finds written in the given program is written in this one, too, or harmless to it. Where it does not wait for an
     engine of whose earlier tasks it needs the results, ``past`` has it wait for those.
     """
-    proof = _Proof(config)
+    proof = Proof(config)
     early: list[tuple[Unit, Unit]] = []
     refused: set[tuple[int, Unit]] = set()
     # For each engine: its tasks; how many of them have ended when a task starts, as given and as made; who waited for them last.
     queues: dict[Unit, list[Task]] = {unit: [] for unit in ENGINES}
+    # For each of these tasks how many the other engine had when all of the other's results had been written at its dispatch.
+    beside: dict[Unit, list[int | None]] = {unit: [] for unit in ENGINES}
     given, made, waited = dict.fromkeys(ENGINES, 0), dict.fromkeys(ENGINES, 0), dict.fromkeys(ENGINES, 0)
     history = []
     index = 0
     while index < len(tasks):
         task = tasks[index]
-        history[index:] = [({unit: len(queue) for unit, queue in queues.items()}, dict(given), dict(made), dict(waited))]
+        lengths = {unit: len(queue) for unit, queue in queues.items()}
+        history[index:] = [(lengths, dict(given), dict(made), dict(waited))]
         needs, own, past = task.wait | _units(task), NONE, NONE
         culprit = None
         for unit in ENGINES:
             queue = queues[unit]
             if unit & needs:
                 given[unit], made[unit], waited[unit] = len(queue), len(queue), index
-                if queue and (index, unit) not in refused and proof.can_follow(queue[-1], task):
+                alone = bool(queue) and beside[unit][-1] == lengths[_OTHER[unit]]
+                if queue and (index, unit) not in refused and proof.can_follow(queue[-1], task, alone=alone):
                     own |= unit
                     made[unit] -= 1
             elif not all(proof.harmless(before, task) for before in queue[made[unit] : given[unit]]):
@@ -267,12 +276,14 @@ def early_starts(tasks: tuple[Task, ...], config: AcceleratorConfig) -> tuple[Ta
             index = culprit[0]
             lengths, given, made, waited = (dict(state) for state in history[index])
             for unit, queue in queues.items():
-                del queue[lengths[unit] :]
+                del queue[lengths[unit] :], beside[unit][lengths[unit] :]
             del early[index:]
             continue
         early.append((own, past))
         for unit in ENGINES:
             if unit & _units(task):
+                other = _OTHER[unit]
+                beside[unit].append(lengths[other] if made[other] == lengths[other] and not other & _units(task) else None)
                 queues[unit].append(task)
         index += 1
     return tuple(

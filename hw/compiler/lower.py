@@ -182,7 +182,7 @@ class PwProduct:
         if not joint or not whole or not mapping.streams or not 0 < self.groups - whole * 2 * slots <= slots:
             return [self.task(start, end, joint=joint, pixel_outer=False, macs=macs)]
         first_group = whole * 2 * slots
-        share = pixels * int(self.layer.arrays["weight"][: first_group * self.config.m].size)
+        share = pixels * self.macs_before(first_group)
         last = {"first_group": first_group, "tiles": 1}
         return [
             self.task(start, end, joint=True, pixel_outer=False, macs=share, tiles=whole),
@@ -201,7 +201,7 @@ class PwProduct:
     @property
     def follows_load(self) -> bool:
         """Whether the rings hold all weights at once, so that the product can follow LOAD pixel by pixel."""
-        return self._resident(self._joint())
+        return self.resident(self._joint())
 
     def _joint(self) -> bool:
         """Whether both engines together are faster."""
@@ -209,7 +209,7 @@ class PwProduct:
         fitting = [option for option in options if option.tiles <= self.config.param_rows]
         return min(fitting, key=lambda option: (option.ahead, option.cycles, not option.joint)).joint
 
-    def _resident(self, joint: bool) -> bool:
+    def resident(self, joint: bool) -> bool:
         """Whether the rings hold all weights and parameters at once."""
         tiles = self.tiles(joint)
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
@@ -222,7 +222,7 @@ class PwProduct:
         # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
         longest = (8 if pictures > 1 else 2) * dw_cycles
         beats = rows * (self.config.l >> self.split)
-        if not self._resident(False) or beats > longest:
+        if not self.resident(False) or beats > longest:
             return self.alone(start, end)
         lp = 1 << self.split
         # Post-processing takes a result a cycle, and R-MAC's first.
@@ -241,6 +241,10 @@ class PwProduct:
         """Products of one pixel, those with padding not counted."""
         weight = self.layer.arrays["weight"]
         return int(weight.size)
+
+    def macs_before(self, group: int) -> int:
+        """Those of the output channel groups before ``group``."""
+        return int(self.layer.arrays["weight"][: group * self.config.m].size)
 
 
 def pw_split(layer: Layer, config: AcceleratorConfig, pixels: int, depth: int, residual: Place | None) -> int:

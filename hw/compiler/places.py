@@ -74,10 +74,11 @@ class BufferMap:
         what: str | None = None,
         fold: int = 0,
         kept: Kept = WHOLE,
+        high: bool = False,
     ) -> Place:
         """Reserve rows for a tensor that a task with ``lp = 2^split`` writes, in the emptiest of ``buffers``; ``fold`` is for H.
 
-        ``kept`` says what of it there is at a time.
+        ``kept`` says what of it there is at a time; ``high`` looks from the last row downwards.
 
         ``what`` is what the message calls it; the output of layer ``tensor`` by default.
 
@@ -92,7 +93,7 @@ class BufferMap:
             wide = self.config.wide if buffer is Buffer.H else 1
             # Folded channel groups share the rows of one.
             height = -(-rows // (1 << fold)) if fold else -(-groups // wide) * rows
-            base = self._first_fit(buffer, height)
+            base = self._fit(buffer, height, high=high)
             if base is not None:
                 used = sum(place.height for place in self._held.get(buffer, {}).values())
                 found.append((used, Place(buffer, base, rows, split, groups, pixels, height, fold, kept.ring, kept.window > 0)))
@@ -112,10 +113,10 @@ class BufferMap:
         for places in self._held.values():
             places.pop(tensor, None)
 
-    def _first_fit(self, buffer: Buffer, height: int) -> int | None:
-        base = 0
-        for place in sorted(self._held.get(buffer, {}).values(), key=lambda place: place.base):
-            if base + height <= place.base:
-                break
-            base = place.end
-        return base if base + height <= self.depth(buffer) else None
+    def _fit(self, buffer: Buffer, height: int, *, high: bool) -> int | None:
+        places = sorted(self._held.get(buffer, {}).values(), key=lambda place: place.base)
+        starts, ends = [0, *(place.end for place in places)], [*(place.base for place in places), self.depth(buffer)]
+        fitting = [(start, end) for start, end in zip(starts, ends, strict=True) if start + height <= end]
+        if not fitting:
+            return None
+        return fitting[-1][1] - height if high else fitting[0][0]

@@ -60,7 +60,7 @@ def test_a_batch_of_more_pictures_than_a_row_has_places_for():
     """Vectors of six pictures lie in two rows of the four blocks."""
     artifact, given = network(True)
     report = simulate(artifact, TOY, given, batch=2 * PICTURES)
-    assert 2 * PICTURES > TOY.l
+    assert TOY.l < 2 * PICTURES
     assert report.comparison.equal and report.images == 2 * PICTURES
     assert abs(report.cycles_predicted / report.cycles - 1) < 0.02
 
