@@ -142,6 +142,8 @@ class Core(wiring.Component):
             mat.retired.eq(post.mat_retired),
             rmac.retired.eq(post.rmac_retired),
             mat.progress.eq(post.rmac_progress),
+            mat.begun.eq(post.rmac_begun),
+            mat.begun_groups.eq(post.rmac_begun_groups),
             mat.load_progress.eq(self.load_progress),
             self.load_consumes.eq(mat.load_consumes),
             self.load_consumed.eq(mat.load_consumed),

@@ -129,6 +129,7 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
     in :data:`SHARED`,
     a single word of it (``l`` to a row) that all slots share. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
     ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
+    Before it ``progress`` is the same where each channel group's words of the segment come at once, else 0.
     ``turn`` tells which of the engine's last two tasks it belongs to.
     """
     return data.StructLayout(

@@ -13,7 +13,7 @@ from hw.engines.mac_block import MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
-from hw.interfaces import PIXEL_BITS, POST_TASK, ReadSignature, entry_bits, result_layout, words
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, POST_TASK, ReadSignature, entry_bits, result_layout, words
 from hw.io.stream_decoder import weight_word
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ksum_layout, z_layout
@@ -133,6 +133,8 @@ class MatEngine(wiring.Component):
         The Z buffer's row ``z_row``: both parts of K^T V and of the sums of K.
     progress, load_progress : In
         Completed pixels of the R-MAC task, and of LOAD.
+    begun, begun_groups : In
+        Pixels with the R-MAC task's segment under way, and the channel groups of them that are complete.
     load_consumes, load_consumed : Out
         As :class:`hw.engines.mat_sequencer.MatSequencer` has them: what LOAD may overwrite.
     retired : In(1)
@@ -167,6 +169,8 @@ class MatEngine(wiring.Component):
                 "ksum": In(ksum_layout(config)),
                 "ksum_low": In(ksum_layout(config)),
                 "progress": In(PIXEL_BITS),
+                "begun": In(PIXEL_BITS),
+                "begun_groups": In(GROUP_BITS + 1),
                 "load_progress": In(PIXEL_BITS),
                 "load_consumes": Out(1),
                 "load_consumed": Out(PIXEL_BITS),
@@ -217,6 +221,8 @@ class MatEngine(wiring.Component):
             sequencer.start.eq(state.started),
             sequencer.task.eq(task),
             sequencer.progress.eq(Mux(task.behind_load, self.load_progress, self.progress)),
+            sequencer.begun.eq(Mux(task.behind_load, 0, self.begun)),
+            sequencer.begun_groups.eq(self.begun_groups),
             self.load_consumes.eq(sequencer.consumes),
             self.load_consumed.eq(sequencer.consumed),
             queue.retired.eq(self.retired),

@@ -50,6 +50,8 @@ class MatSequencer(wiring.Component):
         A result may be issued (queue space, in both engines if joint).
     progress : In(PIXEL_BITS)
         Pixels that the R-MAC task, or LOAD, has completed, for gated tasks.
+    begun : In(PIXEL_BITS), begun_groups : In(GROUP_BITS + 1)
+        Pixels that exist already in all channel groups before ``begun_groups``.
     ln_ready : In(1)
         LayerNorm's statistics are known.
     ln_finish : Out(1)
@@ -77,6 +79,8 @@ class MatSequencer(wiring.Component):
                 "params": In(range(config.param_rows + 1)),
                 "ready": In(1),
                 "progress": In(PIXEL_BITS),
+                "begun": In(PIXEL_BITS),
+                "begun_groups": In(GROUP_BITS + 1),
                 "ln_ready": In(1),
                 "ln_finish": Out(1),
                 "issue": Out(1),
@@ -119,14 +123,15 @@ class MatSequencer(wiring.Component):
         uses_weights = is_pw | (is_ln & second)
         entry = Mux(is_ln, k >> bits, tile)
         shared = task.opcode.as_value().matches(*SHARED)
-        need = Signal(PIXEL_BITS)
+        need, read_cg = Signal(PIXEL_BITS), Signal(GROUP_BITS)
         m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
         has_weights, has_room, has_pixels, go = Signal(), Signal(), Signal(), Signal()
         waiting = is_ln & second & ~self.ln_ready
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
             has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > Mux(shared, tile >> bits, entry)))),
-            has_pixels.eq(~task.gated | (self.progress >= need)),
+            read_cg.eq(src_tile + k),
+            has_pixels.eq(~task.gated | (self.progress >= need) | ((self.begun >= need) & (self.begun_groups > read_cg))),
             go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
             self.issue.eq(go & is_last & ~(is_ln & ~second)),
             self.stall_weights.eq(self.busy & ~has_weights),
@@ -141,7 +146,7 @@ class MatSequencer(wiring.Component):
         m.d.sync += [
             self.beat_valid.eq(go),
             self.beat.px.eq(px),
-            self.beat.src_cg.eq(src_tile + k),
+            self.beat.src_cg.eq(read_cg),
             self.beat.offset.eq(offset),
             self.beat.k.eq(k),
             self.beat.first.eq(k == 0),

@@ -336,7 +336,8 @@ class RMacEngine(wiring.Component):
                 payload.cg.eq(held_here.cg),
                 payload.entry.eq(held_here.entry),
                 payload.seg_last.eq(held_here.seg_last & (steps == 1)),
-                payload.progress.eq(held_here.progress),
+                # Folded chunks take turns, so that no channel group is complete before the last result.
+                payload.progress.eq(Mux((task.src_fold == 0) | (steps == 1), held_here.progress, 0)),
             ]
         with m.Elif(z_ended):
             m.d.comb += [

@@ -101,8 +101,11 @@ class PostProcessor(wiring.Component):
         A result of this engine has been written, and what reads it may start in this cycle.
     rmac_progress : Out(PIXEL_BITS)
         ``progress`` of the R-MAC's last result with ``seg_last`` that had retired before this cycle.
+    rmac_begun : Out(PIXEL_BITS), rmac_begun_groups : Out(GROUP_BITS + 1)
+        The same of its last result, and the channel group behind it: of the pixels before ``rmac_begun`` those groups before
+        ``rmac_begun_groups`` are complete whose results came first.
     rmac_start : In(1), rmac_turn : In(1)
-        Sets ``rmac_progress`` to 0: a task of R-MAC starts. From the next cycle on only results of its last one, that of
+        Sets all of them to 0: a task of R-MAC starts. From the next cycle on only results of its last one, that of
         ``rmac_turn``, count.
     trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
         What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
@@ -141,6 +144,8 @@ class PostProcessor(wiring.Component):
             "mat_retired": Out(1),
             "rmac_retired": Out(1),
             "rmac_progress": Out(PIXEL_BITS),
+            "rmac_begun": Out(PIXEL_BITS),
+            "rmac_begun_groups": Out(GROUP_BITS + 1),
             "rmac_start": In(1),
             "rmac_turn": In(1),
             "trace_valid": Out(1),
@@ -448,11 +453,14 @@ class PostProcessor(wiring.Component):
         seg_last = delayed(m, at.seg_last, wait, "retired_seg_last")
         progress = delayed(m, at.progress, wait, "retired_progress")
         turn = delayed(m, at.turn, wait, "retired_turn")
+        group = delayed(m, at.cg, wait, "retired_group")
         m.d.comb += [self.mat_retired.eq(valid & ~rmac), self.rmac_retired.eq(valid & rmac)]
         with m.If(self.rmac_start):
-            m.d.sync += self.rmac_progress.eq(0)
-        with m.Elif(self.rmac_retired & seg_last & (turn == self.rmac_turn)):
-            m.d.sync += self.rmac_progress.eq(progress)
+            m.d.sync += [self.rmac_progress.eq(0), self.rmac_begun.eq(0), self.rmac_begun_groups.eq(0)]
+        with m.Elif(self.rmac_retired & (turn == self.rmac_turn)):
+            m.d.sync += [self.rmac_begun.eq(progress), self.rmac_begun_groups.eq(group + 1)]
+            with m.If(seg_last):
+                m.d.sync += self.rmac_progress.eq(progress)
 
     def _trace(
         self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]], codes: list[Value]

@@ -78,8 +78,9 @@ class _Run:
         self.open = dict.fromkeys(Unit, 0)
         # When the tasks before the last one have ended.
         self.past = dict.fromkeys(Unit, 0)
-        # Completed pixels of the last DW task, and when they can be read.
+        # Completed pixels of the last DW task, and when they can be read; when each segment's sets were issued.
         self.progress: list[tuple[int, int]] = []
+        self.issued_sets: list[list[int]] = []
         # The last LOAD, and its place among the tasks while its end is not known.
         self.loading: Loading | None = None
         self.unfinished: int | None = None
@@ -181,19 +182,23 @@ class _Run:
         loading = self.loading if task.get("behind_load") else None
         now -= 1
         for index, px in enumerate(range(task.get("px_start"), end, lp)):
-            need = min(px + lp, end)
+            need, segment = min(px + lp, end), None
             if loading is not None:
                 now = max(now, loading.readable(need) - 1)
             elif task.get("gated"):
-                now = max(now, self.progress[bisect_left(self.progress, (need, 0))][1] - 1)
-            if index:
+                segment = bisect_left(self.progress, (need, 0))
+            if index and (segment is None or self.progress[segment][1] <= now + 1):
                 now += tiles * max(depth, len(engines))
             else:
                 for tile in range(tiles):
                     for k in range(depth):
-                        arrived = (ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True))
-                        now = max(now + 1, *arrived)
-                    now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
+                        if segment is not None:
+                            now = max(now, self._readable(segment, task.get("src_cg") + tile * task.get("src_step") + k) - 1)
+                        now += 1
+                        if not index:
+                            now = max(now, *(ring.arrived[row + tile * depth + k] for ring, row in zip(rings, rows, strict=True)))
+                    if not index:
+                        now = max(now, *(ring.arrived[entry + tile] for ring, entry in zip(params, entries, strict=True)))
             if loading is not None:
                 loading.consume(need, now)
         if task.get("gated") and not task.get("behind_load"):
@@ -203,6 +208,13 @@ class _Run:
             ring.release(tiles * depth, now + self.timing.ring)
         self._release_params(task, tiles, now)
         return now
+
+    def _readable(self, segment: int, group: int) -> int:
+        """When MAT can read a channel group of a depthwise segment's pixels: when it is complete, or all of the segment is."""
+        complete, sets, wide = self.progress[segment][1], self.issued_sets[segment], self.config.wide
+        if not sets:
+            return complete
+        return min(complete, sets[group // wide] + self.timing.dw_result + group % wide + self.timing.written + 1)
 
     def _plain(self, task: Task, now: int, engine: str) -> int:
         """A task without weights: every beat in turn."""
@@ -246,16 +258,19 @@ class _Run:
         rows = -(-taps // config.taps_per_row)
         self.depthwise_results = now + task.results(config)
         now -= 1
-        self.progress = []
+        self.progress, self.issued_sets = [], []
         last_steps = config.wide if task.get("src_fold") else groups - (sets - 1) * config.wide
         for segment, pixels in enumerate(self._segments(task)):
+            issued = [now + taps * (index + 1) for index in range(sets)]
             if segment:
-                now += taps * sets
+                now = issued[-1]
             else:
                 for index in range(sets):
                     for tap in range(taps):
                         now = max(now + 1, weights.arrived[first + index * rows + tap // config.taps_per_row])
                     now = max(now, params.arrived[first_param + (min((index + 1) * config.wide, groups) - 1) // config.l])
+                    issued[index] = now
+            self.issued_sets.append([] if task.get("src_fold") else issued)
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
         weights.release(rows * sets, now + timing.ring)
         pushed = now + timing.dw_result + last_steps - 1

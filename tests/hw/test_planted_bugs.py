@@ -65,6 +65,11 @@ def folded(net: NetworkBuilder) -> None:
     net.dw("dw", net.stem(3))
 
 
+def two_sets(net: NetworkBuilder) -> None:
+    """More channel groups than R-MAC has at a time, behind which MAT follows."""
+    net.pw("pw", net.dw("dw", net.stem(21)), 6)
+
+
 def plain_block(net: NetworkBuilder) -> None:
     """A residual in a network without a hardswish."""
     stem = net.stem(6, act="none")
@@ -143,6 +148,7 @@ def attention_over_old_values(net: NetworkBuilder) -> None:
 NETWORKS = (
     product,
     block,
+    two_sets,
     stride,
     folded,
     attention,
@@ -575,6 +581,12 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         "hw.engines.mat.MatSequencer",
         tampered(MatSequencer, beat=with_field("mask", ONES)),
         product,
+        0,
+    ),
+    "channel groups under way not waited for": (
+        "hw.engines.mat.MatSequencer",
+        tampered(MatSequencer, begun_groups=ONES),
+        two_sets,
         0,
     ),
     "progress not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, progress=ONES), block, 0),

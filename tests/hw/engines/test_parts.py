@@ -314,6 +314,17 @@ def test_mat_waits_for_what_it_needs(name: str, least: int, task: Task):
         walk(MatSequencer(TOY), task, TOY, needs=needs | {name: least - 1})
 
 
+@pytest.mark.parametrize(("name", "least"), [("begun", 7), ("begun_groups", 5)])
+def test_mat_reads_words_of_a_segment_under_way(name: str, least: int):
+    """Pixels that are not complete are read as far as their channel groups are: the last word is that of channel group 4."""
+    task = Task("pw", Opcode.PW, {"px_end": 7, "lp": 2, "tiles": 1, "depth": 2, "src_cg": 3, "gated": 1, "pixel_outer": 1})
+    needs = mat_needs(TOY) | {"progress": 0, "begun": 7, "begun_groups": 5}
+    beats, _, _ = walk(MatSequencer(TOY), task, TOY, needs=needs)
+    assert len(beats) == task.beats(TOY)
+    with pytest.raises(AssertionError, match="no end"):
+        walk(MatSequencer(TOY), task, TOY, needs=needs | {name: least - 1})
+
+
 DW_TASKS = [
     # Kernel, stride, height, width, channel groups.
     (3, 1, 3, 5, 2),

@@ -309,7 +309,7 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
 
     async def testbench(ctx):
         in_flight, retiring, params, residuals = deque(), deque(), {}, {}
-        progress, last = 0, None
+        progress, begun, last = 0, (0, 0), None
         for cycle in range(20000):
             started = {name: engine.drive(ctx) for name, engine in engines.items()}
             ctx.set(dut.rmac_start, started[RMAC])
@@ -350,14 +350,16 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
                     assert not sample(ctx, dut, path), f"{path} in cycle {cycle}"
             # What retires.
             assert ctx.get(dut.rmac_progress) == progress
+            assert (ctx.get(dut.rmac_begun), ctx.get(dut.rmac_begun_groups)) == begun
             now = None
             if retiring and retiring[0][0] == cycle:
                 _, now, phase, result = retiring.popleft()
                 engines[now].retire(phase)
-                if now == RMAC and result["seg_last"] and result["turn"] == engines[RMAC].turn:
-                    progress = result["progress"]
+                if now == RMAC and result["turn"] == engines[RMAC].turn:
+                    begun = result["progress"], result["cg"] + 1
+                    progress = result["progress"] if result["seg_last"] else progress
             if started[RMAC]:
-                progress = 0
+                progress, begun = 0, (0, 0)
             assert (ctx.get(dut.mat_retired), ctx.get(dut.rmac_retired)) == (now == MAT, now == RMAC)
 
             # What is asked for, and what enters.
