@@ -21,7 +21,7 @@ from triovit import files
 #: Cycles from a request to DRAM to its first beat, as in the benchmark's memory.
 DRAM_LATENCY = 60
 #: Pictures that share one pass over the weights of the fully connected layers in steady state.
-FC_PICTURES = 16
+FC_PICTURES = 32
 #: Share of the multipliers' cycles that is to do the network's products: the paper's.
 GOAL = 0.95
 

@@ -71,7 +71,7 @@ def _b(name: str, size: int, authors: Authors, rtl: str = "never") -> Network:
     title = f"EfficientViT-{name.upper()}, random weights"
     source = _IMAGENETTE if size <= _IMAGENETTE_SIDE else _CAMVID
     folders = (f"{source}/calib", f"{source}/val")
-    return Network(f"{name}-{size}", title, name, (size, size), "random", 16, *folders, authors=authors, rtl=rtl)
+    return Network(f"{name}-{size}", title, name, (size, size), "random", 32, *folders, authors=authors, rtl=rtl)
 
 
 #: In the order of the page. The authors' cycles: arXiv 2405.03882, their cycle model with each network's layers.
@@ -83,7 +83,7 @@ NETWORKS = (
         "b0",
         (224, 224),
         "models/efficientvit_b0_imagenette.pt",
-        16,
+        32,
         f"{_IMAGENETTE}/calib",
         f"{_IMAGENETTE}/val",
         classes=10,
