@@ -42,7 +42,7 @@ class AcceleratorConfig:
     o_rows: int
     #: Rows of each engine's weight ring.
     weight_rows: int
-    #: Entries of each engine's parameter ring.
+    #: Rows of each engine's parameter ring; both rings are one memory of twice as many.
     param_rows: int
     #: Largest head dimension of linear attention.
     max_dim: int
@@ -175,7 +175,7 @@ TOY = AcceleratorConfig(
 )
 
 #: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM. Its DSPs are the array's, and those of
-#: half of the requantizers.
+#: the requantizers of six slots of sixteen.
 ZCU102 = AcceleratorConfig(
     name="zcu102",
     n=8,
@@ -183,15 +183,15 @@ ZCU102 = AcceleratorConfig(
     t=8,
     s=8,
     l=16,
-    h_rows=8192,
+    h_rows=4096,
     d_rows=2048,
     x_rows=2048,
     y_rows=2048,
     o_rows=256,
     weight_rows=512,
-    param_rows=64,
+    param_rows=256,
     max_dim=32,
-    z_rows=128,
+    z_rows=64,
     divisor_rows=1024,
     max_picture_width=512,
     first_dsp_slots=6,

@@ -13,7 +13,9 @@ from hw.engines.rmac import RMacEngine
 from hw.interfaces import LOGIT_BITS, PIXEL_BITS, ReadSignature, write_layout
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
-from hw.memory.row_ring import RowRing, row_write_layout
+from hw.memory.paired_ring import PairedRing, paired_write_layout
+from hw.memory.row_banks import row_write_layout
+from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.units.post_processor import PostProcessor
 
@@ -34,8 +36,8 @@ class Core(wiring.Component):
         Until the next task can start, if it does not need the last results.
     mat_trailing, rmac_trailing : Out(1)
         Results of the task before the last one are not readable yet.
-    mat_weights, rmac_weights, mat_params, rmac_params : In(stream)
-        Words for the rings.
+    mat_weights, rmac_weights, params : In(stream)
+        Words for the rings; of the two for ``params`` R-MAC's is ring 1.
     load_valid : In(1), load : In(write_layout), load_ready : Out(1)
         LOAD's writes into D, taken when post-processing writes elsewhere.
     load_progress : In(PIXEL_BITS)
@@ -56,9 +58,9 @@ class Core(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         weight_stream = stream.Signature(row_write_layout(weight_word(config), config.l))
-        param_stream = stream.Signature(row_write_layout(param_word(config), config.l))
+        param_stream = stream.Signature(paired_write_layout(param_word(config), config.l))
         self.post = PostProcessor(
-            config, ActBuffer.read_latency, param_latency=RowRing.latency, buffer_write_latency=ActBuffer.write_latency
+            config, ActBuffer.read_latency, param_latency=PairedRing.latency, buffer_write_latency=ActBuffer.write_latency
         )
         traces = {f"trace_{name}": Out(getattr(self.post, f"trace_{name}").shape()) for name in TRACES}
         super().__init__(
@@ -74,8 +76,7 @@ class Core(wiring.Component):
                 "rmac_trailing": Out(1),
                 "mat_weights": In(weight_stream),
                 "rmac_weights": In(weight_stream),
-                "mat_params": In(param_stream),
-                "rmac_params": In(param_stream),
+                "params": In(param_stream),
                 "load_valid": In(1),
                 "load": In(write_layout(config)),
                 "load_ready": Out(1),
@@ -100,13 +101,12 @@ class Core(wiring.Component):
     def resources(config: AcceleratorConfig) -> dict[str, Resources]:
         """What each part costs."""
         weights = RowRing.resources(config.l, weight_word(config), config.weight_rows)
-        params = RowRing.resources(config.l, param_word(config), config.param_rows)
         return {
             "MAT engine": MatEngine.resources(config),
             "R-MAC engine": RMacEngine.resources(config),
             "post-processing": PostProcessor.resources(config),
             "weight rings": weights * 2,
-            "parameter rings": params * 2,
+            "parameter rings": PairedRing.resources(config.l, param_word(config), config.param_rows),
             "Z buffer": ZBuffer.resources(config),
             "X buffer": ActBuffer.resources(config, config.x_rows),
             "Y buffer": ActBuffer.resources(config, config.y_rows),
@@ -177,7 +177,16 @@ class Core(wiring.Component):
 
     def _elaborate_rings(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
         config = self.config
-        for name, engine, params in (("mat", mat, post.mat_param), ("rmac", rmac, post.rmac_param)):
+        m.submodules.param_ring = params = PairedRing(config.l, param_word(config), config.param_rows)
+        wiring.connect(m, wiring.flipped(self.params), params.i)
+        m.d.comb += [
+            params.en.eq(post.param.en),
+            params.ring.eq(post.param.rmac),
+            params.offset.eq(post.param.offset),
+            post.param.row.eq(params.row),
+        ]
+        for place, (name, engine) in enumerate((("mat", mat), ("rmac", rmac))):
+            m.d.comb += [engine.params_filled.eq(params.filled[place]), params.free[place].eq(engine.params_free)]
             m.submodules[f"{name}_weight_ring"] = ring = RowRing(config.l, weight_word(config), config.weight_rows)
             wiring.connect(m, wiring.flipped(getattr(self, f"{name}_weights")), ring.i)
             use: RingReadSignature = engine.weights
@@ -187,15 +196,6 @@ class Core(wiring.Component):
                 use.row.eq(ring.row),
                 use.filled.eq(ring.filled),
                 ring.free.eq(use.free),
-            ]
-            m.submodules[f"{name}_param_ring"] = ring = RowRing(config.l, param_word(config), config.param_rows)
-            wiring.connect(m, wiring.flipped(getattr(self, f"{name}_params")), ring.i)
-            m.d.comb += [
-                ring.en.eq(params.en),
-                ring.offset.eq(params.offset),
-                params.row.eq(ring.row),
-                engine.params_filled.eq(ring.filled),
-                ring.free.eq(engine.params_free),
             ]
 
     def _elaborate_buffers(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:

@@ -6,6 +6,7 @@ from hw.config import AcceleratorConfig
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.mac_block import MacBlock
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.paired_ring import PairedRing
 from hw.memory.row_ring import RowRing
 from hw.units.layer_norm import LayerNormCore
 from hw.units.post_schedule import Schedule
@@ -57,7 +58,7 @@ class Timing:
         """Ask the components."""
         macs, sums = MacBlock(config.n, config.m), RowSum(config)
         read = ActBuffer.read_latency
-        schedule = Schedule(read, RowRing.latency)
+        schedule = Schedule(read, PairedRing.latency)
         norm = LayerNormCore(config)
         timing = cls(
             mat_result=1 + read + macs.tree_latency,

@@ -106,7 +106,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, weights.axi, arbiter.clients[1])
         wiring.connect(m, loader.axi, arbiter.clients[2])
         wiring.connect(m, weights.o, decoder.i)
-        for ring in ("mat_weights", "rmac_weights", "mat_params", "rmac_params"):
+        for ring in ("mat_weights", "rmac_weights", "params"):
             wiring.connect(m, getattr(decoder, ring), getattr(core, ring))
         wiring.connect(m, control.load, loader.unit)
         wiring.connect(m, control.store, store.unit)

@@ -9,7 +9,8 @@ from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
 from hw.interfaces import PARAM, SPLIT_BITS
-from hw.memory.row_ring import row_write_layout
+from hw.memory.paired_ring import paired_write_layout
+from hw.memory.row_banks import row_write_layout
 from quant.contract import WEIGHT_BITS
 
 #: Begins every packet.
@@ -56,8 +57,8 @@ class WeightDecoder(wiring.Component):
         The beats of the weight stream.
     mat_weights, rmac_weights : Out(stream of row_write_layout(weight_word))
         For the engines' weight rings.
-    mat_params, rmac_params : Out(stream of row_write_layout(param_word))
-        For the engines' parameter rings.
+    params : Out(stream of paired_write_layout(param_word))
+        For the engines' parameter rings; R-MAC's is ring 1.
     error : Out(1)
         No valid header came where one should be. Nothing is taken any more until reset.
     """
@@ -65,13 +66,12 @@ class WeightDecoder(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         weights = stream.Signature(row_write_layout(weight_word(config), config.l))
-        params = stream.Signature(row_write_layout(param_word(config), config.l))
+        params = stream.Signature(paired_write_layout(param_word(config), config.l))
         super().__init__({
             "i": In(stream.Signature(unsigned(8 * config.beat_bytes))),
             "mat_weights": Out(weights),
             "rmac_weights": Out(weights),
-            "mat_params": Out(params),
-            "rmac_params": Out(params),
+            "params": Out(params),
             "error": Out(1),
         })
 
@@ -115,7 +115,7 @@ class WeightDecoder(wiring.Component):
             with m.State("PAYLOAD"):
                 ports = {
                     Kind.MAT_WEIGHTS: self.mat_weights, Kind.RMAC_WEIGHTS: self.rmac_weights,
-                    Kind.MAT_PARAMS: self.mat_params, Kind.RMAC_PARAMS: self.rmac_params,
+                    Kind.MAT_PARAMS: self.params, Kind.RMAC_PARAMS: self.params,
                 }
                 for value, port in ports.items():
                     with m.If(kind == value):
@@ -136,12 +136,12 @@ class WeightDecoder(wiring.Component):
             with m.State("ERROR"):
                 m.d.comb += self.error.eq(1)
 
-        for port in (self.mat_weights, self.rmac_weights, self.mat_params, self.rmac_params):
+        for port in (self.mat_weights, self.rmac_weights, self.params):
             m.d.comb += [port.payload.banks.eq(mask), port.payload.last.eq(row_done)]
         for port in (self.mat_weights, self.rmac_weights):
             m.d.comb += port.payload.data.eq(self.i.payload)
-        for port in (self.mat_params, self.rmac_params):
-            for channel in range(config.m):
-                for name in PARAM.members:
-                    m.d.comb += port.payload.data[channel][name].eq(records[channel][name])
+        m.d.comb += self.params.payload.ring.eq(kind == Kind.RMAC_PARAMS)
+        for channel in range(config.m):
+            for name in PARAM.members:
+                m.d.comb += self.params.payload.data[channel][name].eq(records[channel][name])
         return m

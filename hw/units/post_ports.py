@@ -11,12 +11,14 @@ from quant.contract import ACT_BITS, LOW_BITS
 
 
 class ParamReadSignature(wiring.Signature):
-    """A read of a parameter ring.
+    """A read of the parameter rings.
 
     Members
     -------
     en : Out(1)
         A request; the row must be in the ring.
+    rmac : Out(1)
+        The engine whose ring is read: R-MAC, else MAT.
     offset : Out
         The row, counted from the task's first.
     row : In(words(PARAM))
@@ -24,7 +26,12 @@ class ParamReadSignature(wiring.Signature):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        super().__init__({"en": Out(1), "offset": Out(ceil_log2(config.param_rows)), "row": In(words(config, PARAM))})
+        super().__init__({
+            "en": Out(1),
+            "rmac": Out(1),
+            "offset": Out(ceil_log2(config.param_rows)),
+            "row": In(words(config, PARAM)),
+        })
 
 
 class SecondWriteSignature(wiring.Signature):

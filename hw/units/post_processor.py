@@ -67,7 +67,7 @@ class PostProcessor(wiring.Component):
     buffer_read_latency : int
         Cycles from a request on ``residual`` to its data.
     param_latency : int
-        Cycles from ``en`` to ``row`` of a parameter ring.
+        Cycles from ``en`` to ``row`` of ``param``.
     buffer_write_latency : int
         Cycles from a write to the first read request that sees it: so much later than its write a result retires.
 
@@ -78,9 +78,9 @@ class PostProcessor(wiring.Component):
     mat_tasks, rmac_tasks : In(ArrayLayout(POST_TASK, 2))
         The engines' tasks, by their results' ``turn``; each stable from its first result's arrival until its last one has
         retired.
-    mat_param, rmac_param : Out(ParamReadSignature(config))
-        The engines' parameter rings. A result's row must be in the ring until the cycle after the result was taken; then begin
-        those of the engine's next task.
+    param : Out(ParamReadSignature(config))
+        The engines' parameter rings. A result's row must be in its engine's ring until the cycle after the result was taken;
+        then begin those of the engine's next task.
     residual : Out(ReadSignature(config))
         Reads the residual, for results of tasks with ``act`` RESIDUAL: slot by slot, as the result is written.
     residual_src : Out(Buffer)
@@ -131,8 +131,7 @@ class PostProcessor(wiring.Component):
             "rmac": In(stream.Signature(result_layout(config))),
             "mat_tasks": In(data.ArrayLayout(POST_TASK, 2)),
             "rmac_tasks": In(data.ArrayLayout(POST_TASK, 2)),
-            "mat_param": Out(ParamReadSignature(config)),
-            "rmac_param": Out(ParamReadSignature(config)),
+            "param": Out(ParamReadSignature(config)),
             "residual": Out(ReadSignature(config)),
             "residual_src": Out(Buffer),
             "write": Out(WriteSignature(config)),
@@ -296,21 +295,15 @@ class PostProcessor(wiring.Component):
         bits = exact_log2(self.config.l)
         entry = self._at[lookup].entry
         shared = self._task(m, lookup, "param_task").opcode.as_value().matches(*SHARED)
-        for port, mine in ((self.mat_param, ~self._at[lookup].rmac), (self.rmac_param, self._at[lookup].rmac)):
-            m.d.comb += [port.en.eq(self._valid[lookup] & mine), port.offset.eq(Mux(shared, entry >> bits, entry))]
-        arrived = lookup + self.schedule.param_latency
-        row = Signal(self.mat_param.row.shape(), name="param_row")
-        m.d.comb += Value.cast(row).eq(
-            Mux(self._at[arrived].rmac, Value.cast(self.rmac_param.row), Value.cast(self.mat_param.row))
-        )
-        # One word for all slots, or each slot its own. Each ring's word is picked by itself: picked from ``row``, it would need
-        # that once more, beside the lookup tables that choose among both rings and the common word at once.
-        mat_word, rmac_word = (
-            chosen(self._at[arrived].entry[:bits], *(Value.cast(port.row[slot]) for slot in range(self.config.l)))
-            for port in (self.mat_param, self.rmac_param)
-        )
+        m.d.comb += [
+            self.param.en.eq(self._valid[lookup]),
+            self.param.rmac.eq(self._at[lookup].rmac),
+            self.param.offset.eq(Mux(shared, entry >> bits, entry)),
+        ]
+        arrived, row = lookup + self.schedule.param_latency, self.param.row
+        # One word for all slots, or each slot its own.
         common = Signal(row.shape().elem_shape, name="param_common")
-        m.d.comb += Value.cast(common).eq(Mux(self._at[arrived].rmac, rmac_word, mat_word))
+        m.d.comb += Value.cast(common).eq(chosen(self._at[arrived].entry[:bits], *map(Value.cast, row)))
         use_common = delayed(m, shared, arrived - lookup, "param_shared")
         found = []
         for slot in range(self.config.l):

@@ -25,6 +25,7 @@ from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.rmac import RMacEngine
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.paired_ring import PairedRing
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
@@ -607,6 +608,15 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "lower lane without a sign": ("hw.engines.mac_block.lower_field", lambda packed: packed[:FIELD_BITS], product, 0),
     "lanes packed too closely": ("hw.engines.mac_block.FIELD_BITS", PRODUCT_BITS - 2, product, 0),
     "ring read one row too far": ("hw.core.RowRing", tampered(RowRing, offset=plus(1)), product, 0),
+    "parameters of the other engine": ("hw.core.PairedRing", tampered(PairedRing, ring=lambda ring: ~ring), block, 0),
+    "MAT's parameters for both engines": ("hw.core.PairedRing", tampered(PairedRing, ring=constant(0)), block, 0),
+    "parameters of both engines in one ring": (
+        "hw.core.PairedRing",
+        tampered(PairedRing, i__payload=with_field("ring", constant(0))),
+        block,
+        0,
+    ),
+    "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
     "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
     "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
     "a result not counted as written": ("hw.engines.mat.ResultQueue", tampered(ResultQueue, retired=constant(0)), product, 0),
@@ -636,4 +646,5 @@ def test_faults_are_those_of_the_ports_only():
         patch.setattr("hw.engines.mat.MatSequencer", tampered(MatSequencer))
         patch.setattr("hw.units.post_processor.SecondStep", tampered(SecondStep))
         patch.setattr("hw.core.RowRing", tampered(RowRing))
+        patch.setattr("hw.core.PairedRing", tampered(PairedRing))
         assert failure(product) is None

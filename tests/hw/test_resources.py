@@ -22,6 +22,7 @@ from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.paired_ring import PairedRing
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.resources import __main__, breakdown, estimate, synthesis
@@ -42,9 +43,10 @@ COMPONENTS = {
     "MAT block": (MacBlock, (4, 4)),
     "weight ring": (RowRing, (4, weight_word(TOY), 512)),
     "wide weight ring": (RowRing, (1, weight_word(ZCU102), 512)),
-    "parameter ring": (RowRing, (4, param_word(TOY), 64)),
-    "wide parameter ring": (RowRing, (1, param_word(ZCU102), 64)),
-    "deep parameter ring": (RowRing, (1, param_word(ZCU102), 128)),
+    "shallow ring": (RowRing, (4, param_word(TOY), 64)),
+    "parameter rings": (PairedRing, (4, param_word(TOY), TOY.param_rows)),
+    "wide parameter rings": (PairedRing, (1, param_word(ZCU102), ZCU102.param_rows)),
+    "shallow parameter rings": (PairedRing, (1, param_word(ZCU102), 32)),
     "X buffer": (ActBuffer, (TOY, TOY.x_rows)),
     "H buffer": (ActBuffer, (TOY, TOY.h_rows // TOY.wide, TOY.wide)),
     "O buffer": (ActBuffer, (TOY, TOY.o_rows, 1, signed(LOGIT_BITS))),

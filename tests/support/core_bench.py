@@ -62,8 +62,8 @@ def run_core(
     names = {
         WEIGHTS["mat"]: "mat_weights",
         WEIGHTS["rmac"]: "rmac_weights",
-        PARAMS["mat"]: "mat_params",
-        PARAMS["rmac"]: "rmac_params",
+        PARAMS["mat"]: "params",
+        PARAMS["rmac"]: "params",
     }
     done, loading, consumed = False, None, 0
 
@@ -71,11 +71,12 @@ def run_core(
         for task in program.tasks:
             for packet in task.packets:
                 port = getattr(dut, names[packet.kind])
+                ring = {"ring": int(packet.kind == PARAMS["rmac"])} if packet.kind in PARAMS.values() else {}
                 for beat in _ring_words(packet, config):
                     while rng.random() < stall:
                         run.stalls += 1
                         await ctx.tick()
-                    ctx.set(port.payload, beat)
+                    ctx.set(port.payload, beat | ring)
                     ctx.set(port.valid, 1)
                     await ctx.tick().until(port.ready)
                     ctx.set(port.valid, 0)

@@ -28,7 +28,7 @@ def tampered(unit: type[wiring.Component], **faults: Fault) -> type[wiring.Compo
             for path, member, outer in self.signature.flatten(self):
                 port = inner
                 for name in path:
-                    port = getattr(port, name)
+                    port = port[name] if isinstance(name, int) else getattr(port, name)
                 source, target = (outer, port) if member.flow == In else (port, outer)
                 name = "__".join(map(str, path))
                 if name in faults:

@@ -10,11 +10,13 @@ from amaranth.lib import wiring
 
 from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.io.stream_decoder import MAGIC, Kind, WeightDecoder, param_word, weight_word
+from hw.memory.paired_ring import PairedRing
 from hw.memory.row_ring import RowRing
 from tests.hw.axi.harness import Stalls, send, simulate
 
-NAMES = {Kind.MAT_WEIGHTS: "mat_weights", Kind.RMAC_WEIGHTS: "rmac_weights", Kind.MAT_PARAMS: "mat_params",
-         Kind.RMAC_PARAMS: "rmac_params"}
+WEIGHTS = {Kind.MAT_WEIGHTS: "mat_weights", Kind.RMAC_WEIGHTS: "rmac_weights"}
+#: By their ring.
+PARAMS = (Kind.MAT_PARAMS, Kind.RMAC_PARAMS)
 
 FIELDS = ("bias", "mult", "shift", "three", "zero")
 
@@ -36,7 +38,7 @@ def packet(config: AcceleratorConfig, rng: random.Random, kind: Kind, lp: int, r
     for _ in range(rows):
         row: list = [None] * config.l
         for slot in range(config.l >> lp):
-            if kind in (Kind.MAT_WEIGHTS, Kind.RMAC_WEIGHTS):
+            if kind in WEIGHTS:
                 word: object = rng.getrandbits(8 * width)
                 beats.append(word)
             else:
@@ -52,19 +54,22 @@ def packet(config: AcceleratorConfig, rng: random.Random, kind: Kind, lp: int, r
 
 
 class Decoded(wiring.Component):
-    """The decoder with its four rings."""
+    """The decoder with its rings."""
 
     def __init__(self, config: AcceleratorConfig, depth: int):
         self.decoder = WeightDecoder(config)
-        self.rings = {kind: RowRing(config.l, (weight_word, param_word)[kind >= Kind.MAT_PARAMS](config), depth) for kind in Kind}
+        self.rings = {kind: RowRing(config.l, weight_word(config), depth) for kind in WEIGHTS}
+        self.params = PairedRing(config.l, param_word(config), depth)
         super().__init__({})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.decoder = self.decoder
         for kind, ring in self.rings.items():
-            m.submodules[NAMES[kind]] = ring
-            wiring.connect(m, getattr(self.decoder, NAMES[kind]), ring.i)
+            m.submodules[WEIGHTS[kind]] = ring
+            wiring.connect(m, getattr(self.decoder, WEIGHTS[kind]), ring.i)
+        m.submodules.params = self.params
+        wiring.connect(m, self.decoder.params, self.params.i)
         return m
 
 
@@ -84,31 +89,41 @@ def test_rows_reach_their_ring(config):
     async def writer(ctx):
         await send(ctx, dut.decoder.i, beats, source, blocked)
 
-    def reader(kind: Kind):
-        ring, stalls = dut.rings[kind], Stalls(kind + 10, 0.6)
+    def reader(*kinds: Kind):
+        """Reads the rows of one ring, or in turn those that either of two has."""
+        stalls = Stalls(kinds[0] + 10, 0.6)
+        ports = {kind: dut.rings[kind] if kind in WEIGHTS else dut.params for kind in kinds}
+        filled = {kind: port.filled if kind in WEIGHTS else port.filled[PARAMS.index(kind)] for kind, port in ports.items()}
+        free = {kind: port.free if kind in WEIGHTS else port.free[PARAMS.index(kind)] for kind, port in ports.items()}
 
         async def testbench(ctx):
-            for row in expected[kind]:
-                while stalls() or ctx.get(ring.filled) == 0:
+            while any(expected[kind] for kind in kinds):
+                found = [kind for kind in kinds if ctx.get(filled[kind])]
+                if stalls() or not found:
                     await ctx.tick()
-                ctx.set(ring.offset, 0)
-                ctx.set(ring.en, 1)
-                ctx.set(ring.free, 1)
+                    continue
+                kind = found[len(expected[found[0]]) % len(found)]
+                port, row = ports[kind], expected[kind].pop(0)
+                ctx.set(port.offset, 0)
+                ctx.set(port.en, 1)
+                if kind in PARAMS:
+                    ctx.set(port.ring, PARAMS.index(kind))
+                ctx.set(free[kind], 1)
                 await ctx.tick()
-                ctx.set(ring.en, 0)
-                ctx.set(ring.free, 0)
+                ctx.set(port.en, 0)
+                ctx.set(free[kind], 0)
                 await ctx.tick()
                 for bank in range(config.l):
-                    if kind >= Kind.MAT_PARAMS:
-                        got = [tuple(ctx.get(param[name]) for name in FIELDS) for param in ring.row[bank]]
+                    if kind in PARAMS:
+                        got = [tuple(ctx.get(param[name]) for name in FIELDS) for param in port.row[bank]]
                     else:
-                        got = ctx.get(Value.cast(ring.row[bank]))
+                        got = ctx.get(Value.cast(port.row[bank]))
                     assert got == row[bank]
             assert stalls.count > 5
 
         return testbench
 
-    simulate(dut, writer, *(reader(kind) for kind in Kind))
+    simulate(dut, writer, *(reader(kind) for kind in WEIGHTS), reader(*PARAMS))
     assert source.count > 10
     assert blocked
 
@@ -136,8 +151,8 @@ def test_takes_a_beat_a_cycle():
 
     async def testbench(ctx):
         nonlocal cycles
-        for name in NAMES.values():
-            ctx.set(getattr(dut, name).ready, 1)
+        for port in (dut.mat_weights, dut.rmac_weights, dut.params):
+            ctx.set(port.ready, 1)
         blocked: list = []
         await send(ctx, dut.i, beats, Stalls(1, 0), blocked)
         cycles = len(blocked)

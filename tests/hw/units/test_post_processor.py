@@ -314,11 +314,10 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
             started = {name: engine.drive(ctx) for name, engine in engines.items()}
             ctx.set(dut.rmac_start, started[RMAC])
             ctx.set(dut.rmac_turn, engines[RMAC].turn)
-            for name in engines:
-                if row := params.pop((name, cycle), None):
-                    ctx.set(getattr(dut, f"{name}_param").row, row)
-                else:
-                    ctx.set(getattr(dut, f"{name}_param").row.as_value(), 0)
+            if row := params.pop(cycle, None):
+                ctx.set(dut.param.row, row)
+            else:
+                ctx.set(dut.param.row.as_value(), 0)
             residual = residuals.pop(cycle, None)
             ctx.set(dut.residual.data, np.full((config.l, config.m), 77).tolist() if residual is None else residual)
 
@@ -363,10 +362,9 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
             assert (ctx.get(dut.mat_retired), ctx.get(dut.rmac_retired)) == (now == MAT, now == RMAC)
 
             # What is asked for, and what enters.
-            for name, engine in engines.items():
-                port = getattr(dut, f"{name}_param")
-                if ctx.get(port.en):
-                    params[name, cycle + PARAM_LATENCY] = engine.looking.params[ctx.get(port.offset)]
+            if ctx.get(dut.param.en):
+                engine = engines[(MAT, RMAC)[ctx.get(dut.param.rmac)]]
+                params[cycle + PARAM_LATENCY] = engine.looking.params[ctx.get(dut.param.offset)]
             if ctx.get(dut.residual.valid):
                 read = dut.residual
                 place = [ctx.get(v) for v in (read.base, read.rows, read.skew, read.spread, read.px, read.cg)]

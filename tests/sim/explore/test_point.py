@@ -53,9 +53,9 @@ def test_resources_are_those_counted():
     ("lacking", "over"),
     [
         ({"dsps": 1103}, ("dsp",)),
-        ({"bram36": 789}, ("bram36",)),
-        ({"luts": 161_000}, ("lut",)),
-        ({"memory_luts": 20_000, "dsps": 1}, ("dsp", "memory_lut")),
+        ({"bram36": 739}, ("bram36",)),
+        ({"luts": 110_000}, ("lut",)),
+        ({"memory_luts": 7_000, "dsps": 1}, ("dsp", "memory_lut")),
         ({"port_bytes": 32}, ("port_bytes",)),
         ({"dram_bytes": 12.7e9}, ("dram_bytes",)),
     ],
@@ -71,8 +71,8 @@ def test_a_fast_clock_needs_a_fast_memory():
 
 
 def test_the_share_of_lookup_tables():
-    assert point(ZCU102, replace(SETTING, lut_share=0.26)).fits
-    assert point(ZCU102, replace(SETTING, lut_share=0.25)).over == ("lut",)
+    assert point(ZCU102, replace(SETTING, lut_share=0.20)).fits
+    assert point(ZCU102, replace(SETTING, lut_share=0.19)).over == ("lut",)
 
 
 def test_a_prefetch_that_the_model_does_not_know():
