@@ -219,6 +219,7 @@ class RMacEngine(wiring.Component):
             m.d.comb += [
                 macs.valid.eq(Mux(is_pw, self.joint.valid, dw_valid | head_valid)),
                 macs.first.eq(Mux(is_pw, self.joint.first, Mux(is_dw, dw_here.first, head_here.first))),
+                macs.own_beat.eq(dw_valid),
             ]
             tap = Signal(self.weights.row.shape().elem_shape.elem_shape, name=f"tap_{block}")
             with m.Switch(dw_here.lane):

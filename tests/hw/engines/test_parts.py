@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth import Const
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from quant.contract import ACC_BITS
 from tests.hw.units.drive import plain, simulate, stream_through
+from tests.support.tamper import constant, tampered
 
 EIGHT = TOY.with_(name="eight", l=8)
 
@@ -28,24 +30,33 @@ EXTREMES = (-128, -127, -1, 0, 1, 127)
 
 
 def mac_vectors(
-    lanes: int, inputs: int, operands: Iterator[tuple[Any, Any]], seed: int = 1
-) -> tuple[list[dict[str, Any]], list[list], list[list]]:
-    """Beats of a block, some of which do not count, and what its accumulators then hold: sums of up to 25 beats."""
+    lanes: int, inputs: int, operands: Iterator[tuple[Any, Any]], *, own: bool = True, seed: int = 1
+) -> tuple[list[dict[str, Any]], list[list], list[list | None]]:
+    """Beats of a block, some of which do not count, and what its accumulators then hold: sums of up to 25 beats.
+
+    With ``own`` every sum is of either kind at random, and one of single products may come amid the beats of a tree's. What the
+    trees leave in the own accumulators is of no meaning, None.
+    """
     rng = np.random.default_rng(seed)
-    tree, own = np.zeros(lanes, np.int64), np.zeros((lanes, inputs), np.int64)
+    sums: dict[bool, Any] = {False: np.zeros(lanes, np.int64), True: np.zeros((lanes, inputs), np.int64)}
     vectors, trees, owns = [], [], []
-    left = 0
+    left, kind, known = {False: 0, True: 0}, False, True
     for shared, private in operands:
-        valid, first = bool(rng.random() < 0.8), left == 0
+        valid = bool(rng.random() < 0.8)
+        if own and left[True] == 0:
+            kind = bool(rng.random() < 0.5 if left[False] == 0 else rng.random() < 0.1)
+        first = left[kind] == 0
         shared, private = np.broadcast_to(shared, inputs), np.broadcast_to(private, (lanes, inputs))
-        vectors.append({"shared": shared.tolist(), "private": private.tolist(), "valid": valid, "first": first})
+        vector = {"shared": shared.tolist(), "private": private.tolist(), "valid": valid, "first": first}
+        vectors.append(vector | ({"own_beat": kind} if own else {}))
         if valid:
-            tree = (shared * private).sum(axis=1) + (0 if first else tree)
-            own = shared * private + (0 if first else own)
-            left = int(rng.integers(0, 25)) if first else left - 1
+            products = shared * private
+            sums[kind] = (products if kind else products.sum(axis=1)) + (0 if first else sums[kind])
+            left[kind] = int(rng.integers(0, 25)) if first else left[kind] - 1
+            known = kind
         # A sum stays until the next one comes.
-        trees.append(tree.tolist())
-        owns.append(own.tolist())
+        trees.append(sums[False].tolist())
+        owns.append(sums[True].tolist() if known else None)
     return vectors, trees, owns
 
 
@@ -68,20 +79,30 @@ def extreme_operands(lanes: int, inputs: int) -> Iterator[tuple[np.ndarray, np.n
                 yield np.full(inputs, shared), private
 
 
-def block_errors(make: Callable[..., MacBlock], size: int, operands: Callable[..., Iterator[tuple[Any, Any]]]) -> list[str]:
-    """Which of a block's outputs are wrong."""
-    dut = make(size, size, own=True)
+def block_errors(
+    size: int, operands: Callable[..., Iterator[tuple[Any, Any]]], own_block: type[MacBlock] = MacBlock
+) -> list[str]:
+    """Which outputs are wrong, of a block of either kind."""
+    plain_vectors, plain_trees, _ = mac_vectors(size, size, operands(size, size), own=False)
     vectors, trees, owns = mac_vectors(size, size, operands(size, size))
-    got = stream_through(make(size, size, own=True), dut.tree_latency, vectors, ["acc"])
-    wrong = ["acc"] if [out["acc"] for out in got] != trees else []
-    got = stream_through(dut, dut.own_latency, vectors, ["own_acc"])
-    return wrong + (["own_acc"] if [out["own_acc"] for out in got] != owns else [])
+    outputs = {
+        "packed acc": (False, "acc", plain_vectors, plain_trees),
+        "acc": (True, "acc", vectors, trees),
+        "own_acc": (True, "own_acc", vectors, owns),
+    }
+    wrong = []
+    for label, (own, name, beats, expected) in outputs.items():
+        dut = own_block(size, size, own=True) if own else MacBlock(size, size)
+        got = stream_through(dut, dut.own_latency if name == "own_acc" else dut.tree_latency, beats, [name])
+        if any(sums is not None and out[name] != sums for out, sums in zip(got, expected, strict=True)):
+            wrong.append(label)
+    return wrong
 
 
 @pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("operands", [random_operands, extreme_operands])
 def test_mac_block_sums_trees_and_products(size: int, operands: Any):
-    assert block_errors(MacBlock, size, operands) == []
+    assert block_errors(size, operands) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,36 +121,20 @@ def test_packed_products_are_those_of_two_multipliers(draws: st.DataObject):
             max_size=12,
         )
     )
-    operands = [(np.array(one), np.array(two).reshape(2, 8)) for one, two in beats]
-    dut = MacBlock(2, 8, own=True)
-    vectors, trees, owns = mac_vectors(2, 8, iter(operands))
-    outputs = {"acc": (trees, dut.tree_latency), "own_acc": (owns, dut.own_latency)}
-    for name, (expected, latency) in outputs.items():
-        assert [out[name] for out in stream_through(MacBlock(2, 8, own=True), latency, vectors, [name])] == expected
-    dut._MustUse__silence = True
+    operands = [(np.array(one), np.tile(np.array(two).reshape(2, 8), (4, 1))) for one, two in beats]
+    assert block_errors(8, lambda lanes, inputs: iter(operands)) == []
 
 
 #: What is wrong with the packing, and the outputs that must show it.
 PACKING_BUGS: dict[str, tuple[str, Any, list[str]]] = {
-    "upper field without its borrow": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed(),
-        ["acc", "own_acc"],
-    ),
-    "upper field always with a borrow": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed() + 1,
-        ["acc", "own_acc"],
-    ),
-    "borrow taken a bit too low": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed() + packed[FIELD_BITS - 2],
-        ["acc"],
-    ),
-    "lower field without a sign": ("lower_field", lambda packed: packed[:FIELD_BITS], ["acc", "own_acc"]),
-    "lower field cut short": ("lower_field", lambda packed: packed[: FIELD_BITS - 1].as_signed(), ["acc"]),
-    "fields too close for eight products": ("FIELD_BITS", FIELD_BITS - 1, ["acc"]),
-    "fields too close for a product": ("FIELD_BITS", 15, ["acc", "own_acc"]),
+    "upper field without its borrow": ("borrow", lambda packed: Const(0), ["packed acc", "acc", "own_acc"]),
+    "upper field always with a borrow": ("borrow", lambda packed: Const(1), ["packed acc", "acc", "own_acc"]),
+    # A single product leaves bits of sign above it, and a tree of them is as wide as the field, so that its sums have their sign.
+    "borrow taken a bit too low": ("borrow", lambda packed: packed[FIELD_BITS - 2], ["packed acc"]),
+    "lower field without a sign": ("lower_field", lambda packed: packed[:FIELD_BITS], ["packed acc", "own_acc"]),
+    "lower field cut short": ("lower_field", lambda packed: packed[: FIELD_BITS - 1].as_signed(), ["packed acc"]),
+    "fields too close for eight products": ("FIELD_BITS", FIELD_BITS - 1, ["packed acc", "acc"]),
+    "fields too close for a product": ("FIELD_BITS", 15, ["packed acc", "acc", "own_acc"]),
 }
 
 
@@ -137,7 +142,12 @@ PACKING_BUGS: dict[str, tuple[str, Any, list[str]]] = {
 def test_a_planted_packing_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: str):
     name, false, wrong = PACKING_BUGS[bug]
     monkeypatch.setattr(f"hw.engines.mac_block.{name}", false)
-    assert block_errors(MacBlock, 8, extreme_operands) == wrong
+    assert block_errors(8, extreme_operands) == wrong
+
+
+@pytest.mark.parametrize(("always", "wrong"), [(False, ["acc", "own_acc"]), (True, ["acc"])])
+def test_a_block_that_does_not_know_its_mode_is_found(always: bool, wrong: list[str]):
+    assert block_errors(4, random_operands, tampered(MacBlock, own_beat=constant(always))) == wrong
 
 
 def test_eight_squares_of_the_least_number_are_what_does_not_fit():
@@ -155,8 +165,8 @@ def test_lanes_come_in_pairs_of_few_inputs(lanes: int, inputs: int):
         dut.__init__(lanes, inputs)
 
 
-def test_accumulators_are_wide_enough():
-    assert 1 << (OWN_BITS - 1) > 25 * 128 * 127 and OWN_BITS < ACC_BITS
+def test_accumulators_are_as_wide_as_they_must():
+    assert 1 << (OWN_BITS - 2) <= 25 * 128 * 128 < 1 << (OWN_BITS - 1) and OWN_BITS < ACC_BITS
 
 
 def test_result_queue_keeps_order_and_credits():
