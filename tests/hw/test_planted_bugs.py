@@ -17,6 +17,7 @@ from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Act, Opcode, Unit
 from hw.delay import delayed
+from hw.engines.dw_lanes import DwLanes
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import FIELD_BITS, PRODUCT_BITS, MacBlock
@@ -518,6 +519,13 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         block,
         0,
     ),
+    "a row of the map that does not end": (
+        "hw.engines.dw_sequencer.DwLanes",
+        tampered(DwLanes, row_end=constant(0)),
+        pool_over_old_values,
+        0,
+    ),
+    "always the first segment": ("hw.engines.dw_sequencer.DwLanes", tampered(DwLanes, move=constant(0)), block, 0),
     "outside as in the first chunk": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", lambda outside: Cat(outside[0] for _ in range(TOY.wide)))),

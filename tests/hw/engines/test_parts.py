@@ -218,27 +218,33 @@ def descriptor(task: Task) -> Any:
 
 
 def walk(
-    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0
+    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0, before: Task | None = None
 ) -> tuple[list[dict], int, int]:
-    """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles."""
+    """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles.
+
+    It starts as soon as the one ``before`` has ended.
+    """
     rng, beats = random.Random(3), []
     totals = {"issued": 0, "cycles": 0}
 
     async def testbench(ctx: Any) -> None:
-        ctx.set(dut.task, descriptor(task))
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
-            for name, value in needs.items():
-                ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
-            if ctx.get(dut.beat_valid):
-                beat = ctx.get(dut.beat)
-                beats.append({name: plain(beat[name]) for name in dut.beat.shape().members})
-            totals["issued"] += ctx.get(dut.issue)
+        for one in [task] if before is None else [before, task]:
+            beats.clear()
+            totals.update(issued=0, cycles=0)
+            ctx.set(dut.task, descriptor(one))
+            ctx.set(dut.start, 1)
             await ctx.tick()
-            totals["cycles"] += 1
-            assert totals["cycles"] < 2000, "no end"
+            ctx.set(dut.start, 0)
+            while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+                for name, value in needs.items():
+                    ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
+                if ctx.get(dut.beat_valid):
+                    beat = ctx.get(dut.beat)
+                    beats.append({name: plain(beat[name]) for name in dut.beat.shape().members})
+                totals["issued"] += ctx.get(dut.issue)
+                await ctx.tick()
+                totals["cycles"] += 1
+                assert totals["cycles"] < 2000, "no end"
 
     simulate(dut, testbench)
     return beats, totals["issued"], totals["cycles"]
@@ -353,13 +359,36 @@ def test_depthwise_beats_of_folded_channel_groups(kernel, height, width, groups,
     check_depthwise_beats(kernel, 1, height, width, groups, config, fold)
 
 
-def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
-    out_h, out_w = -(-height // stride), -(-width // stride)
-    task = Task(
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_depthwise_beats_of_any_map(draws: st.DataObject):
+    """Any size at which a row or the map may end, any rows of the map, without a pause behind any other task."""
+    tasks = []
+    for pixels in (12, 60):
+        stride = draws.draw(st.integers(1, 2))
+        height, width = draws.draw(st.integers(1, 12)), draws.draw(st.integers(1, 24))
+        first = draws.draw(st.integers(0, -(-height // stride) - 1))
+        end = draws.draw(st.integers(first + 1, min(-(-height // stride), first + 1 + pixels // width)))
+        fold = draws.draw(st.integers(0, 2)) if stride == 1 else 0
+        kernel, groups = draws.draw(st.sampled_from((3, 5))), draws.draw(st.integers(1, TOY.wide >> fold if fold else 5))
+        tasks.append(((kernel, stride, height, width, groups), fold, (first, end)))
+    (before, before_fold, before_rows), (after, fold, rows) = tasks
+    stall = draws.draw(st.sampled_from((0.0, 0.3)))
+    check_depthwise_beats(*after, TOY, fold, rows, stall, depthwise(*before, TOY, before_fold, before_rows))
+
+
+def depthwise(kernel, stride, height, width, groups, config, fold, rows=None):
+    """A task over some rows of its output map."""
+    out_w = -(-width // stride)
+    first, end = rows or (0, -(-height // stride))
+    return Task(
         "dw",
         Opcode.DW,
         {
-            "px_end": out_h * out_w,
+            "px_start": first * out_w,
+            "px_end": end * out_w,
+            "y_start": first,
+            "px_in": first * stride * width,
             "tiles": -(-groups // config.wide),
             "dst_cg_end": groups,
             "kernel": kernel,
@@ -372,8 +401,13 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
             "src_fold": fold,
         },
     )
-    share = config.wide >> fold
-    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=0.3)
+
+
+def check_depthwise_beats(kernel, stride, height, width, groups, config, fold, rows=None, stall=0.3, before=None):
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    first_row, end_row = rows or (0, out_h)
+    task, share = depthwise(kernel, stride, height, width, groups, config, fold, rows), config.wide >> fold
+    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=stall, before=before)
     assert len(beats) == task.beats(config) and issued == task.results(config)
     met: dict[tuple[int, int], list] = {}
     tap = {}
@@ -393,7 +427,7 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
                 source = None if beat["outside"][chunk * share] >> lane & 1 else beat["px"] + pixel * stride
                 met.setdefault((beat["out_px"] + pixel, beat["src_cg"]), []).append(source)
     expected = {}
-    for y in range(out_h):
+    for y in range(first_row, end_row):
         for x in range(out_w):
             taps = [
                 (y * stride + dy - kernel // 2, x * stride + dx - kernel // 2) for dy in range(kernel) for dx in range(kernel)
@@ -401,7 +435,7 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
             sources = [v * width + u if 0 <= v < height and 0 <= u < width else None for v, u in taps]
             expected |= {(y * out_w + x, cg): sources for cg in range(0, groups, config.wide)}
     assert met == expected
-    assert max(beat["progress"] for beat in beats) == out_h * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
+    assert max(beat["progress"] for beat in beats) == end_row * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
 
 
 @pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
