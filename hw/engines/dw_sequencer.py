@@ -1,13 +1,13 @@
 """R-MAC's loop nest for depthwise convolution: segments of pixels, sets of channel groups, taps."""
 
 from amaranth import Const, Module, Mux, Signal, signed
-from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, MAX_FOLD
+from hw.engines.dw_lanes import DwLanes
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits
 
 
@@ -33,23 +33,14 @@ def dw_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
-def _chunk(fold: Value, group: int, wide: int, of_pixels: Value, lanes: int) -> Value:
-    """The part of ``of_pixels`` (a bit a pixel of the segment) that belongs to a group of lanes."""
-    found: Value = of_pixels[:lanes]
-    for value in range(1, MAX_FOLD + 1):
-        chunk = group // (wide >> value)
-        found = Mux(fold == value, of_pixels[chunk * lanes : (chunk + 1) * lanes], found)
-    return found
-
-
 class DwSequencer(wiring.Component):
     """Walks a DW task (docs/architecture.md, section 3).
 
     At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. Where
     channel groups are folded (stride 1, ``fold`` = ``src_fold``) a segment is ``l << fold`` pixels: chunk ``j`` of them belongs
     to the ``wide >> fold`` groups of lanes from ``j * (wide >> fold)`` on, and all ``wide`` are results, of which those beyond
-    the channel groups are not written. A task may begin with any row of the output map, ``y_start``. After ``start`` the lanes'
-    coordinates are filled one pixel a cycle, so the first beat comes :meth:`setup_cycles` later.
+    the channel groups are not written. A task may begin with any row of the output map, ``y_start``. After ``start`` the first
+    segment's coordinates come one pixel a cycle (`hw.engines.dw_lanes`), so the first beat comes :meth:`setup_cycles` later.
 
     Members
     -------
@@ -88,16 +79,10 @@ class DwSequencer(wiring.Component):
         """Loop counters, lanes and the beat."""
         m = Module()
         config, task = self.config, self.task
-        lanes, wide = config.l, config.wide
-        bits = exact_log2(lanes)
-        coordinate = DESCRIPTOR["w_in"].width
+        wide, bits = config.wide, exact_log2(config.l)
         two, fold = task.stride == 2, task.src_fold
-        every = lanes << MAX_FOLD
 
-        # Output coordinates of every pixel of a segment, and where it starts.
-        lane_y = [Signal(coordinate, name=f"y_{i}") for i in range(every)]
-        lane_x = [Signal(coordinate, name=f"x_{i}") for i in range(every)]
-        setup, filling, fill_y, fill_x = Signal(), Signal(range(every)), Signal(coordinate), Signal(coordinate)
+        m.submodules.lanes = lanes = DwLanes(config)
         running = Signal()
         out_px = Signal(PIXEL_BITS)
         origin = Signal(signed(PIXEL_BITS + 2))  # input pixel under lane 0's centre tap
@@ -116,13 +101,11 @@ class DwSequencer(wiring.Component):
         last_set = set_index == task.tiles - 1
         left = Signal(signed(PIXEL_BITS + 1))
         m.d.comb += left.eq(task.px_end - out_px)
-        left_in_row = Signal(signed(coordinate + 1))
-        m.d.comb += left_in_row.eq(task.w_out - lane_x[0])
-        row_end = Signal()
-        m.d.comb += row_end.eq(left_in_row <= lanes // 2)
+        left_in_row, row_end = Signal(DESCRIPTOR["w_out"].width), Signal()
+        m.d.comb += row_end.eq(left_in_row <= config.l // 2)
         whole, pixels = Signal(bits + MAX_FOLD + 1), Signal(bits + MAX_FOLD + 1)
-        m.d.comb += whole.eq(Const(lanes) << fold)
-        m.d.comb += pixels.eq(Mux(two, Mux(row_end, left_in_row, lanes // 2), whole))
+        m.d.comb += whole.eq(Const(config.l) << fold)
+        m.d.comb += pixels.eq(Mux(two, Mux(row_end, left_in_row, config.l // 2), whole))
         last_segment = Signal()
         m.d.comb += last_segment.eq(left <= pixels)
 
@@ -138,20 +121,22 @@ class DwSequencer(wiring.Component):
             has_room.eq(~last_tap | ((self.space >= steps) & (self.params > (set_cg + steps - 1) >> bits))),
             go.eq(running & has_weights & has_room),
             self.issue.eq(Mux(go & last_tap, steps, 0)),
-            self.busy.eq(setup | running),
+            self.busy.eq(lanes.busy | running),
             self.stall_weights.eq(running & ~has_weights),
             self.stall_results.eq(running & has_weights & ~has_room),
         ]
 
-        outside, mask = Signal(every), Signal(every)
-        for i in range(every):
-            in_y, in_x = Signal(signed(coordinate + 3), name=f"in_y_{i}"), Signal(signed(coordinate + 3), name=f"in_x_{i}")
-            m.d.comb += [
-                in_y.eq(Mux(two, lane_y[i] << 1, lane_y[i]) + ky - radius),
-                in_x.eq(Mux(two, lane_x[i] << 1, lane_x[i]) + kx - radius),
-                outside[i].eq((in_y < 0) | (in_y >= task.h_in) | (in_x < 0) | (in_x >= task.w_in)),
-                mask[i].eq((Const(i, len(pixels)) < pixels) & (Const(i, len(pixels)) < left)),
-            ]
+        # What is left is more than the mask can count, or the segment ends with it.
+        limit, mask = Signal(len(pixels)), Signal(config.l << MAX_FOLD)
+        m.d.comb += [limit.eq(Mux(last_segment, left, pixels)), *(bit.eq(i < limit) for i, bit in enumerate(mask))]
+        m.d.comb += [
+            lanes.start.eq(self.start),
+            lanes.task.eq(task),
+            lanes.move.eq(go & last_tap & last_set),
+            lanes.row_end.eq(row_end),
+            lanes.ky.eq(ky),
+            lanes.kx.eq(kx),
+        ]
         progress = Signal(PIXEL_BITS)
         m.d.comb += progress.eq(Mux(last_segment, task.px_end, out_px + pixels))
         m.d.sync += [
@@ -162,7 +147,7 @@ class DwSequencer(wiring.Component):
             self.beat.lane.eq(tap_lane),
             self.beat.first.eq((ky == 0) & (kx == 0)),
             self.beat.last.eq(last_tap),
-            *(self.beat.outside[group].eq(_chunk(fold, group, wide, outside, lanes)) for group in range(wide)),
+            self.beat.outside.eq(lanes.outside),
             self.beat.steps.eq(steps),
             self.beat.out_px.eq(out_px),
             self.beat.cg.eq(task.dst_cg + set_cg),
@@ -174,7 +159,7 @@ class DwSequencer(wiring.Component):
         ]
 
         next_origin = Signal(signed(PIXEL_BITS + 2))
-        m.d.comb += next_origin.eq(Mux(two & row_end, line + (task.w_in << 1), origin + Mux(two, lanes, whole)))
+        m.d.comb += next_origin.eq(Mux(two & row_end, line + (task.w_in << 1), origin + Mux(two, config.l, whole)))
         corner = Signal(signed(PIXEL_BITS + 2))  # distance from the centre tap to the first one
         m.d.comb += corner.eq(Mux(radius == 1, task.w_in + 1, (task.w_in << 1) + 2))
         with m.If(go):
@@ -197,24 +182,14 @@ class DwSequencer(wiring.Component):
                     m.d.sync += [row.eq(0), out_px.eq(out_px + pixels), origin.eq(next_origin), tap_px.eq(next_origin - corner)]
                     with m.If(two & row_end):
                         m.d.sync += line.eq(next_origin)
-                    self._advance_lanes(m, lane_y, lane_x, two, row_end)
+                    m.d.sync += left_in_row.eq(Mux(row_end, task.w_out, left_in_row - config.l // 2))
                     with m.If(last_segment):
                         m.d.sync += running.eq(0)
-        with m.If(setup):
-            with m.Switch(filling):
-                for i in range(every):
-                    with m.Case(i):
-                        m.d.sync += [lane_y[i].eq(fill_y), lane_x[i].eq(fill_x)]
-            wraps = (fill_x == task.w_out - 1) & ~two
-            m.d.sync += [filling.eq(filling + 1), fill_x.eq(Mux(wraps, 0, fill_x + 1)), fill_y.eq(fill_y + wraps)]
-            with m.If(filling == whole - 1):
-                m.d.sync += [setup.eq(0), running.eq(1)]
+        with m.If(lanes.ready):
+            m.d.sync += running.eq(1)
         with m.If(self.start):
             m.d.sync += [
-                setup.eq(1),
-                filling.eq(0),
-                fill_y.eq(task.y_start),
-                fill_x.eq(0),
+                left_in_row.eq(task.w_out),
                 out_px.eq(task.px_start),
                 origin.eq(task.px_in),
                 line.eq(task.px_in),
@@ -227,19 +202,3 @@ class DwSequencer(wiring.Component):
                 tap_px.eq(task.px_in - corner),
             ]
         return m
-
-    def _advance_lanes(self, m: Module, lane_y: list[Signal], lane_x: list[Signal], two: object, row_end: Signal) -> None:
-        task, lanes = self.task, self.config.l
-        for i in range(len(lane_x)):
-            moved = Signal(range(1 << (len(lane_x[i]) + 1)), name=f"moved_{i}")
-            wraps = Signal(name=f"wraps_{i}")
-            m.d.comb += [moved.eq(lane_x[i] + task.step_x), wraps.eq(moved >= task.w_out)]
-            with m.If(two):
-                m.d.sync += lane_x[i].eq(Mux(row_end, i, lane_x[i] + lanes // 2))
-                with m.If(row_end):
-                    m.d.sync += lane_y[i].eq(lane_y[i] + 1)
-            with m.Else():
-                m.d.sync += [
-                    lane_x[i].eq(Mux(wraps, moved - task.w_out, moved)),
-                    lane_y[i].eq(lane_y[i] + task.step_y + wraps),
-                ]

@@ -208,25 +208,18 @@ class RMacEngine(wiring.Component):
         config, blocks = self.config, []
         lanes, size = config.l, config.m
         two = task.stride == 2
-        # Of four sources besides the weights: two lookup tables for each bit of an operand.
-        sources = Signal(data.ArrayLayout(data.ArrayLayout(2, lanes), config.wide), name="sources")
-        for group in range(config.wide):
-            for pixel in range(lanes):
-                outside = dw_here.outside[group][pixel]
-                m.d.comb += sources[group][pixel].eq(Mux(is_dw, Cat(two & ~outside, outside), 3))
         for block in range(lanes):
             m.submodules[f"block_{block}"] = macs = MacBlock(config.t, config.s, own=True)
             m.d.comb += [
                 macs.valid.eq(Mux(is_pw, self.joint.valid, dw_valid | head_valid)),
                 macs.first.eq(Mux(is_pw, self.joint.first, Mux(is_dw, dw_here.first, head_here.first))),
+                macs.own_beat.eq(dw_valid),
             ]
             tap = Signal(self.weights.row.shape().elem_shape.elem_shape, name=f"tap_{block}")
             with m.Switch(dw_here.lane):
                 for lane in range(config.taps_per_row):
                     with m.Case(lane):
                         m.d.comb += tap.eq(self.weights.row[block][lane])
-            # The last lane of the row that holds the tap is the padding of the same channels.
-            pad = self.weights.row[block][config.taps_per_row]
             channel, half = block % size, block // size
             # What the lanes share is the tap in DW mode, otherwise the activation.
             for s in range(config.s):
@@ -239,12 +232,30 @@ class RMacEngine(wiring.Component):
                 with m.Else():
                     m.d.comb += macs.shared[s].eq(Mux(head_here.lanes[of_pixel] & (k_value > 0), k_value, 0))
             for lane in range(config.t):
-                pixel, group = (block * config.t + lane) % lanes, (block * config.t + lane) // lanes
+                index = block * config.t + lane
+                pixel, group = index % lanes, index // lanes
+                outside = dw_here.outside[group][pixel]
+                # At stride 2 pixel 0 is where it is at stride 1, and the upper half of the pixels is not written.
+                spreads = 0 < pixel < lanes // 2
+                # The last lane of the row that holds the tap is the padding of the same channels: this lane's own weights.
+                pads = lane == config.taps_per_row
+                # Four sources make a lookup table for each bit of an operand, all five of them two.
+                way = Signal(2, name=f"way_{block}_{lane}")
+                if pads:
+                    m.d.comb += way.eq(Mux(is_pw | (is_dw & outside), 3, Mux(is_dw, two if spreads else 0, 2)))
+                elif spreads:
+                    m.d.comb += way.eq(Mux(is_dw, Cat(two & ~outside, outside), 3))
+                else:
+                    m.d.comb += way.eq(Mux(is_pw, 3, Mux(is_dw, outside, 2)))
                 for s in range(config.s):
-                    of_head = v_words[half * size + s][lane]
                     straight, spread = self.read.data[group][pixel][s], self.read.data[group][2 * pixel % lanes][s]
-                    other = chosen(sources[group][pixel], straight, spread, pad[s], of_head)
-                    m.d.comb += macs.private[lane][s].eq(Mux(is_pw, self.weights.row[block][lane][s], other))
+                    weight, pad = (self.weights.row[block][of][s] for of in (lane, config.taps_per_row))
+                    of_head = v_words[half * size + s][lane]
+                    if pads or not spreads:
+                        value = chosen(way, straight, spread if pads else pad, of_head, weight)
+                    else:
+                        value = Mux(is_pw, weight, chosen(way, straight, spread, pad, of_head))
+                    m.d.comb += macs.private[lane][s].eq(value)
             blocks.append(macs)
         return blocks
 
@@ -356,14 +367,21 @@ class RMacEngine(wiring.Component):
                 payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),
             ]
-        # A lookup table for each bit; of no meaning where nothing is pushed.
-        leaving = Signal(2)
-        m.d.comb += leaving.eq(Mux(self.joint.push, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3))))
+        # Four ways make a lookup table for each bit; where there is no Z, both halves of what is held are two of them. Of no
+        # meaning where nothing is pushed.
+        leaving, beside_z, half = Signal(2), Signal(2), config.wide // 2
+        m.d.comb += [
+            leaving.eq(Mux(self.joint.push, 0, Mux(steps != 0, Mux(place[-1], 2, 1), 3))),
+            beside_z.eq(Mux(self.joint.push, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3)))),
+        ]
         for slot in range(config.l):
             for s in range(size):
-                own = chosen(place, *(held[c][slot][s] for c in range(config.wide)))
-                row = z_rows[slot][s] if slot < size else sums[s]
-                m.d.comb += payload.acc[slot][s].eq(chosen(leaving, blocks[slot].acc[s], own, row, sums[s]))
+                low, high = (chosen(place[:-1], *(held[c + of][slot][s] for c in range(half))) for of in (0, half))
+                if slot < size:
+                    value = chosen(beside_z, blocks[slot].acc[s], Mux(place[-1], high, low), z_rows[slot][s], sums[s])
+                else:
+                    value = chosen(leaving, blocks[slot].acc[s], low, high, sums[s])
+                m.d.comb += payload.acc[slot][s].eq(value)
 
 
 __all__ = ["RMacEngine"]

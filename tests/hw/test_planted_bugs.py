@@ -17,6 +17,7 @@ from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Act, Opcode, Unit
 from hw.delay import delayed
+from hw.engines.dw_lanes import DwLanes
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import FIELD_BITS, PRODUCT_BITS, MacBlock
@@ -325,11 +326,6 @@ class WrappingLog2(Log2):
         return m
 
 
-def without_borrow(packed: Value) -> Value:
-    """The odd lane as it lies beside the even one."""
-    return packed[FIELD_BITS:].as_signed()
-
-
 def without_waiting(opcode: Opcode) -> Callable:
     """A program whose tasks of a kind wait for no other unit."""
     true = compiler.compile_network
@@ -530,6 +526,13 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         block,
         0,
     ),
+    "a row of the map that does not end": (
+        "hw.engines.dw_sequencer.DwLanes",
+        tampered(DwLanes, row_end=constant(0)),
+        pool_over_old_values,
+        0,
+    ),
+    "always the first segment": ("hw.engines.dw_sequencer.DwLanes", tampered(DwLanes, move=constant(0)), block, 0),
     "outside as in the first chunk": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", lambda outside: Cat(outside[0] for _ in range(TOY.wide)))),
@@ -603,8 +606,10 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "statistics not waited for": ("hw.engines.mat.MatSequencer", tampered(MatSequencer, ln_ready=ONES), vector, 0),
     "elements of the vector miscounted": ("hw.engines.mat.LayerNormCore", tampered(LayerNormCore, count=plus(1)), vector, 0),
     "sums not begun anew": ("hw.engines.mat.MacBlock", tampered(MacBlock, first=constant(0)), product, 0),
-    "lower lane's sign not borrowed": ("hw.engines.mac_block.upper_field", without_borrow, vector, 0),
-    "lower tap's sign not borrowed": ("hw.engines.mac_block.upper_field", without_borrow, stride, 0),
+    "lower lane's sign not borrowed": ("hw.engines.mac_block.borrow", lambda packed: Const(0), vector, 0),
+    "lower tap's sign not borrowed": ("hw.engines.mac_block.borrow", lambda packed: Const(0), stride, 0),
+    "taps summed as inputs": ("hw.engines.rmac.MacBlock", tampered(MacBlock, own_beat=constant(0)), block, 0),
+    "inputs summed as taps": ("hw.engines.rmac.MacBlock", tampered(MacBlock, own_beat=constant(1)), product, 0),
     "lower lane without a sign": ("hw.engines.mac_block.lower_field", lambda packed: packed[:FIELD_BITS], product, 0),
     "lanes packed too closely": ("hw.engines.mac_block.FIELD_BITS", PRODUCT_BITS - 2, product, 0),
     "ring read one row too far": ("hw.core.RowRing", tampered(RowRing, offset=plus(1)), product, 0),

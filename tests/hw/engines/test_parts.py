@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth import Const
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from quant.contract import ACC_BITS
 from tests.hw.units.drive import plain, simulate, stream_through
+from tests.support.tamper import constant, tampered
 
 EIGHT = TOY.with_(name="eight", l=8)
 
@@ -28,24 +30,33 @@ EXTREMES = (-128, -127, -1, 0, 1, 127)
 
 
 def mac_vectors(
-    lanes: int, inputs: int, operands: Iterator[tuple[Any, Any]], seed: int = 1
-) -> tuple[list[dict[str, Any]], list[list], list[list]]:
-    """Beats of a block, some of which do not count, and what its accumulators then hold: sums of up to 25 beats."""
+    lanes: int, inputs: int, operands: Iterator[tuple[Any, Any]], *, own: bool = True, seed: int = 1
+) -> tuple[list[dict[str, Any]], list[list], list[list | None]]:
+    """Beats of a block, some of which do not count, and what its accumulators then hold: sums of up to 25 beats.
+
+    With ``own`` every sum is of either kind at random, and one of single products may come amid the beats of a tree's. What the
+    trees leave in the own accumulators is of no meaning, None.
+    """
     rng = np.random.default_rng(seed)
-    tree, own = np.zeros(lanes, np.int64), np.zeros((lanes, inputs), np.int64)
+    sums: dict[bool, Any] = {False: np.zeros(lanes, np.int64), True: np.zeros((lanes, inputs), np.int64)}
     vectors, trees, owns = [], [], []
-    left = 0
+    left, kind, known = {False: 0, True: 0}, False, True
     for shared, private in operands:
-        valid, first = bool(rng.random() < 0.8), left == 0
+        valid = bool(rng.random() < 0.8)
+        if own and left[True] == 0:
+            kind = bool(rng.random() < 0.5 if left[False] == 0 else rng.random() < 0.1)
+        first = left[kind] == 0
         shared, private = np.broadcast_to(shared, inputs), np.broadcast_to(private, (lanes, inputs))
-        vectors.append({"shared": shared.tolist(), "private": private.tolist(), "valid": valid, "first": first})
+        vector = {"shared": shared.tolist(), "private": private.tolist(), "valid": valid, "first": first}
+        vectors.append(vector | ({"own_beat": kind} if own else {}))
         if valid:
-            tree = (shared * private).sum(axis=1) + (0 if first else tree)
-            own = shared * private + (0 if first else own)
-            left = int(rng.integers(0, 25)) if first else left - 1
+            products = shared * private
+            sums[kind] = (products if kind else products.sum(axis=1)) + (0 if first else sums[kind])
+            left[kind] = int(rng.integers(0, 25)) if first else left[kind] - 1
+            known = kind
         # A sum stays until the next one comes.
-        trees.append(tree.tolist())
-        owns.append(own.tolist())
+        trees.append(sums[False].tolist())
+        owns.append(sums[True].tolist() if known else None)
     return vectors, trees, owns
 
 
@@ -68,20 +79,30 @@ def extreme_operands(lanes: int, inputs: int) -> Iterator[tuple[np.ndarray, np.n
                 yield np.full(inputs, shared), private
 
 
-def block_errors(make: Callable[..., MacBlock], size: int, operands: Callable[..., Iterator[tuple[Any, Any]]]) -> list[str]:
-    """Which of a block's outputs are wrong."""
-    dut = make(size, size, own=True)
+def block_errors(
+    size: int, operands: Callable[..., Iterator[tuple[Any, Any]]], own_block: type[MacBlock] = MacBlock
+) -> list[str]:
+    """Which outputs are wrong, of a block of either kind."""
+    plain_vectors, plain_trees, _ = mac_vectors(size, size, operands(size, size), own=False)
     vectors, trees, owns = mac_vectors(size, size, operands(size, size))
-    got = stream_through(make(size, size, own=True), dut.tree_latency, vectors, ["acc"])
-    wrong = ["acc"] if [out["acc"] for out in got] != trees else []
-    got = stream_through(dut, dut.own_latency, vectors, ["own_acc"])
-    return wrong + (["own_acc"] if [out["own_acc"] for out in got] != owns else [])
+    outputs = {
+        "packed acc": (False, "acc", plain_vectors, plain_trees),
+        "acc": (True, "acc", vectors, trees),
+        "own_acc": (True, "own_acc", vectors, owns),
+    }
+    wrong = []
+    for label, (own, name, beats, expected) in outputs.items():
+        dut = own_block(size, size, own=True) if own else MacBlock(size, size)
+        got = stream_through(dut, dut.own_latency if name == "own_acc" else dut.tree_latency, beats, [name])
+        if any(sums is not None and out[name] != sums for out, sums in zip(got, expected, strict=True)):
+            wrong.append(label)
+    return wrong
 
 
 @pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("operands", [random_operands, extreme_operands])
 def test_mac_block_sums_trees_and_products(size: int, operands: Any):
-    assert block_errors(MacBlock, size, operands) == []
+    assert block_errors(size, operands) == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -100,36 +121,20 @@ def test_packed_products_are_those_of_two_multipliers(draws: st.DataObject):
             max_size=12,
         )
     )
-    operands = [(np.array(one), np.array(two).reshape(2, 8)) for one, two in beats]
-    dut = MacBlock(2, 8, own=True)
-    vectors, trees, owns = mac_vectors(2, 8, iter(operands))
-    outputs = {"acc": (trees, dut.tree_latency), "own_acc": (owns, dut.own_latency)}
-    for name, (expected, latency) in outputs.items():
-        assert [out[name] for out in stream_through(MacBlock(2, 8, own=True), latency, vectors, [name])] == expected
-    dut._MustUse__silence = True
+    operands = [(np.array(one), np.tile(np.array(two).reshape(2, 8), (4, 1))) for one, two in beats]
+    assert block_errors(8, lambda lanes, inputs: iter(operands)) == []
 
 
 #: What is wrong with the packing, and the outputs that must show it.
 PACKING_BUGS: dict[str, tuple[str, Any, list[str]]] = {
-    "upper field without its borrow": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed(),
-        ["acc", "own_acc"],
-    ),
-    "upper field always with a borrow": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed() + 1,
-        ["acc", "own_acc"],
-    ),
-    "borrow taken a bit too low": (
-        "upper_field",
-        lambda packed: packed[FIELD_BITS:].as_signed() + packed[FIELD_BITS - 2],
-        ["acc"],
-    ),
-    "lower field without a sign": ("lower_field", lambda packed: packed[:FIELD_BITS], ["acc", "own_acc"]),
-    "lower field cut short": ("lower_field", lambda packed: packed[: FIELD_BITS - 1].as_signed(), ["acc"]),
-    "fields too close for eight products": ("FIELD_BITS", FIELD_BITS - 1, ["acc"]),
-    "fields too close for a product": ("FIELD_BITS", 15, ["acc", "own_acc"]),
+    "upper field without its borrow": ("borrow", lambda packed: Const(0), ["packed acc", "acc", "own_acc"]),
+    "upper field always with a borrow": ("borrow", lambda packed: Const(1), ["packed acc", "acc", "own_acc"]),
+    # A single product leaves bits of sign above it, and a tree of them is as wide as the field, so that its sums have their sign.
+    "borrow taken a bit too low": ("borrow", lambda packed: packed[FIELD_BITS - 2], ["packed acc"]),
+    "lower field without a sign": ("lower_field", lambda packed: packed[:FIELD_BITS], ["packed acc", "own_acc"]),
+    "lower field cut short": ("lower_field", lambda packed: packed[: FIELD_BITS - 1].as_signed(), ["packed acc"]),
+    "fields too close for eight products": ("FIELD_BITS", FIELD_BITS - 1, ["packed acc", "acc"]),
+    "fields too close for a product": ("FIELD_BITS", 15, ["packed acc", "acc", "own_acc"]),
 }
 
 
@@ -137,7 +142,12 @@ PACKING_BUGS: dict[str, tuple[str, Any, list[str]]] = {
 def test_a_planted_packing_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: str):
     name, false, wrong = PACKING_BUGS[bug]
     monkeypatch.setattr(f"hw.engines.mac_block.{name}", false)
-    assert block_errors(MacBlock, 8, extreme_operands) == wrong
+    assert block_errors(8, extreme_operands) == wrong
+
+
+@pytest.mark.parametrize(("always", "wrong"), [(False, ["acc", "own_acc"]), (True, ["acc"])])
+def test_a_block_that_does_not_know_its_mode_is_found(always: bool, wrong: list[str]):
+    assert block_errors(4, random_operands, tampered(MacBlock, own_beat=constant(always))) == wrong
 
 
 def test_eight_squares_of_the_least_number_are_what_does_not_fit():
@@ -155,8 +165,8 @@ def test_lanes_come_in_pairs_of_few_inputs(lanes: int, inputs: int):
         dut.__init__(lanes, inputs)
 
 
-def test_accumulators_are_wide_enough():
-    assert 1 << (OWN_BITS - 1) > 25 * 128 * 127 and OWN_BITS < ACC_BITS
+def test_accumulators_are_as_wide_as_they_must():
+    assert 1 << (OWN_BITS - 2) <= 25 * 128 * 128 < 1 << (OWN_BITS - 1) and OWN_BITS < ACC_BITS
 
 
 def test_result_queue_keeps_order_and_credits():
@@ -208,27 +218,33 @@ def descriptor(task: Task) -> Any:
 
 
 def walk(
-    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0
+    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0, before: Task | None = None
 ) -> tuple[list[dict], int, int]:
-    """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles."""
+    """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles.
+
+    It starts as soon as the one ``before`` has ended.
+    """
     rng, beats = random.Random(3), []
     totals = {"issued": 0, "cycles": 0}
 
     async def testbench(ctx: Any) -> None:
-        ctx.set(dut.task, descriptor(task))
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
-            for name, value in needs.items():
-                ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
-            if ctx.get(dut.beat_valid):
-                beat = ctx.get(dut.beat)
-                beats.append({name: plain(beat[name]) for name in dut.beat.shape().members})
-            totals["issued"] += ctx.get(dut.issue)
+        for one in [task] if before is None else [before, task]:
+            beats.clear()
+            totals.update(issued=0, cycles=0)
+            ctx.set(dut.task, descriptor(one))
+            ctx.set(dut.start, 1)
             await ctx.tick()
-            totals["cycles"] += 1
-            assert totals["cycles"] < 2000, "no end"
+            ctx.set(dut.start, 0)
+            while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+                for name, value in needs.items():
+                    ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
+                if ctx.get(dut.beat_valid):
+                    beat = ctx.get(dut.beat)
+                    beats.append({name: plain(beat[name]) for name in dut.beat.shape().members})
+                totals["issued"] += ctx.get(dut.issue)
+                await ctx.tick()
+                totals["cycles"] += 1
+                assert totals["cycles"] < 2000, "no end"
 
     simulate(dut, testbench)
     return beats, totals["issued"], totals["cycles"]
@@ -354,13 +370,36 @@ def test_depthwise_beats_of_folded_channel_groups(kernel, height, width, groups,
     check_depthwise_beats(kernel, 1, height, width, groups, config, fold)
 
 
-def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
-    out_h, out_w = -(-height // stride), -(-width // stride)
-    task = Task(
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_depthwise_beats_of_any_map(draws: st.DataObject):
+    """Any size at which a row or the map may end, any rows of the map, without a pause behind any other task."""
+    tasks = []
+    for pixels in (12, 60):
+        stride = draws.draw(st.integers(1, 2))
+        height, width = draws.draw(st.integers(1, 12)), draws.draw(st.integers(1, 24))
+        first = draws.draw(st.integers(0, -(-height // stride) - 1))
+        end = draws.draw(st.integers(first + 1, min(-(-height // stride), first + 1 + pixels // width)))
+        fold = draws.draw(st.integers(0, 2)) if stride == 1 else 0
+        kernel, groups = draws.draw(st.sampled_from((3, 5))), draws.draw(st.integers(1, TOY.wide >> fold if fold else 5))
+        tasks.append(((kernel, stride, height, width, groups), fold, (first, end)))
+    (before, before_fold, before_rows), (after, fold, rows) = tasks
+    stall = draws.draw(st.sampled_from((0.0, 0.3)))
+    check_depthwise_beats(*after, TOY, fold, rows, stall, depthwise(*before, TOY, before_fold, before_rows))
+
+
+def depthwise(kernel, stride, height, width, groups, config, fold, rows=None):
+    """A task over some rows of its output map."""
+    out_w = -(-width // stride)
+    first, end = rows or (0, -(-height // stride))
+    return Task(
         "dw",
         Opcode.DW,
         {
-            "px_end": out_h * out_w,
+            "px_start": first * out_w,
+            "px_end": end * out_w,
+            "y_start": first,
+            "px_in": first * stride * width,
             "tiles": -(-groups // config.wide),
             "dst_cg_end": groups,
             "kernel": kernel,
@@ -373,8 +412,13 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
             "src_fold": fold,
         },
     )
-    share = config.wide >> fold
-    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=0.3)
+
+
+def check_depthwise_beats(kernel, stride, height, width, groups, config, fold, rows=None, stall=0.3, before=None):
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    first_row, end_row = rows or (0, out_h)
+    task, share = depthwise(kernel, stride, height, width, groups, config, fold, rows), config.wide >> fold
+    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=stall, before=before)
     assert len(beats) == task.beats(config) and issued == task.results(config)
     met: dict[tuple[int, int], list] = {}
     tap = {}
@@ -394,7 +438,7 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
                 source = None if beat["outside"][chunk * share] >> lane & 1 else beat["px"] + pixel * stride
                 met.setdefault((beat["out_px"] + pixel, beat["src_cg"]), []).append(source)
     expected = {}
-    for y in range(out_h):
+    for y in range(first_row, end_row):
         for x in range(out_w):
             taps = [
                 (y * stride + dy - kernel // 2, x * stride + dx - kernel // 2) for dy in range(kernel) for dx in range(kernel)
@@ -402,7 +446,7 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold):
             sources = [v * width + u if 0 <= v < height and 0 <= u < width else None for v, u in taps]
             expected |= {(y * out_w + x, cg): sources for cg in range(0, groups, config.wide)}
     assert met == expected
-    assert max(beat["progress"] for beat in beats) == out_h * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
+    assert max(beat["progress"] for beat in beats) == end_row * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
 
 
 @pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
