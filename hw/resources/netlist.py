@@ -54,6 +54,8 @@ PARTS = {
     "top.core.mat_param_ring": "parameter rings",
     "top.core.rmac_param_ring": "parameter rings",
     "top.core.z_buffer": "Z buffer",
+    "top.core.placement": "placement",
+    "top.core.load_aligner": "placement",
     "top.core.x_buffer": "X buffer",
     "top.core.y_buffer": "Y buffer",
     "top.core.d_buffer": "D buffer",
