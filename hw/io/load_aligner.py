@@ -71,7 +71,8 @@ class LoadAligner(wiring.Component):
                 for step in range(NEAR):
                     with m.Case(step):
                         m.d.sync += aligned[i].eq(slots[(i + step) % lanes])
-        far = delayed(m, amount[near:], 1, "far")
+        far = Signal(range(max(2, lanes // NEAR)))
+        m.d.sync += far.eq(amount >> near)
         valid = [delayed(m, self.valid, cycle, f"valid_{cycle}", reset=True) for cycle in range(1, Placement.latency + 1)]
 
         m.submodules.rows = rows = BankRows(lanes, row_bits(config))
