@@ -1,6 +1,6 @@
 """The datapath: buffers, rings, engines and post-processing, without control and without AXI."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,10 +10,13 @@ from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
 from hw.cost import Resources
 from hw.engines.mat import MatEngine, RingReadSignature
 from hw.engines.rmac import RMacEngine
-from hw.interfaces import LOGIT_BITS, PIXEL_BITS, ReadSignature, write_layout
+from hw.interfaces import PIXEL_BITS, write_layout
+from hw.io.load_aligner import LoadAligner
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.output_buffer import BeatReadSignature, OutputBuffer
 from hw.memory.paired_ring import PairedRing, paired_write_layout
+from hw.memory.placement import Placement
 from hw.memory.row_banks import row_write_layout
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
@@ -45,7 +48,7 @@ class Core(wiring.Component):
     load_consumes : Out(1), load_consumed : Out(PIXEL_BITS)
         Strobe: MAT has asked for all words of the pixels before ``load_consumed``, and a write that comes now is too late to be
         what it gets.
-    store : In(ReadSignature of int16)
+    store : In(BeatReadSignature)
         STORE's reads of the O buffer.
     written : Out(1)
         A result was written: a sign of life.
@@ -83,7 +86,7 @@ class Core(wiring.Component):
                 "load_progress": In(PIXEL_BITS),
                 "load_consumes": Out(1),
                 "load_consumed": Out(PIXEL_BITS),
-                "store": In(ReadSignature(config, signed(LOGIT_BITS))),
+                "store": In(BeatReadSignature(config)),
                 "written": Out(1),
                 "stall_mat_weights": Out(1),
                 "stall_mat_results": Out(1),
@@ -95,7 +98,7 @@ class Core(wiring.Component):
         )
 
     #: Cycles from a read of the O buffer to its data.
-    store_latency = ActBuffer.read_latency
+    store_latency = OutputBuffer.read_latency
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> dict[str, Resources]:
@@ -107,12 +110,13 @@ class Core(wiring.Component):
             "post-processing": PostProcessor.resources(config),
             "weight rings": weights * 2,
             "parameter rings": PairedRing.resources(config.l, param_word(config), config.param_rows),
+            "placement": Placement.resources(config) + LoadAligner.resources(config),
             "Z buffer": ZBuffer.resources(config),
             "X buffer": ActBuffer.resources(config, config.x_rows),
             "Y buffer": ActBuffer.resources(config, config.y_rows),
             "D buffer": ActBuffer.resources(config, config.d_rows),
             "H buffer": ActBuffer.resources(config, config.h_rows // config.wide, config.wide),
-            "O buffer": ActBuffer.resources(config, config.o_rows, element=signed(LOGIT_BITS)),
+            "O buffer": OutputBuffer.resources(config),
         }
 
     def elaborate(self, platform: object) -> Module:
@@ -202,28 +206,28 @@ class Core(wiring.Component):
         config = self.config
         m.submodules.x_buffer = x = ActBuffer(config, config.x_rows)
         m.submodules.y_buffer = y = ActBuffer(config, config.y_rows)
-        m.submodules.d_buffer = d = ActBuffer(config, config.d_rows)
+        m.submodules.d_buffer = d = ActBuffer(config, config.d_rows, spreads=False)
         m.submodules.h_buffer = h = ActBuffer(config, config.h_rows // config.wide, config.wide)
-        m.submodules.o_buffer = o = ActBuffer(config, config.o_rows, element=signed(LOGIT_BITS))
+        m.submodules.o_buffer = o = OutputBuffer(config)
+        m.submodules.placement = placement = Placement(config)
+        m.submodules.load_aligner = aligner = LoadAligner(config)
 
-        for buffer, place in ((x, Buffer.X), (y, Buffer.Y), (d, Buffer.D), (h, Buffer.H)):
-            first, second = Signal(), Signal()
+        m.d.comb += [placement.write.eq(post.write.payload), aligner.placed.eq(placement.placed)]
+        for buffer, place in ((x, Buffer.X), (y, Buffer.Y), (d, Buffer.D), (h, Buffer.H), (o, Buffer.O)):
+            first, second = Signal(name=f"first_{place.name}"), Signal(name=f"second_{place.name}")
+            valid, base = first | second, Mux(first, post.write.payload.base, post.write2.base)
+            if place is Buffer.D:
+                m.d.comb += [self.load_ready.eq(~valid), aligner.valid.eq(self.load_valid & ~valid), aligner.load.eq(self.load)]
+                valid, base = valid | self.load_valid, Mux(valid, base, self.load.base)
             m.d.comb += [
                 first.eq(post.write.valid & (post.write_dst == place)),
                 second.eq(post.write2.valid & (post.write2_dst == place)),
-                buffer.write.valid.eq(first | second),
-                buffer.write.payload.eq(post.write.payload),
-                buffer.write.payload.base.eq(Mux(first, post.write.payload.base, post.write2.base)),
+                buffer.write.valid.eq(valid),
+                buffer.write.base.eq(base),
+                buffer.write.placed.eq(aligner.o if place is Buffer.D else placement.placed),
             ]
-            if place is Buffer.D:
-                m.d.comb += self.load_ready.eq(~(first | second))
-                with m.If(self.load_ready):
-                    m.d.comb += [buffer.write.valid.eq(self.load_valid), buffer.write.payload.eq(self.load)]
-        m.d.comb += o.write.valid.eq(post.write.valid & (post.write_dst == Buffer.O))
-        for field in write_layout(config).members:
-            if field != "words":
-                m.d.comb += o.write.payload[field].eq(post.write.payload[field])
-        m.d.comb += o.write.payload.words.eq(post.write_t)
+        m.d.comb += [getattr(h.write, name).eq(post.write.payload[name]) for name in ("px", "cg", "rows", "fold", "ring")]
+        m.d.comb += [o.upper.eq(post.write_upper), o.amount.eq(placement.amount)]
 
         wiring.connect(m, rmac.read, h.read)
         # X and Y have two readers that the compiler keeps apart: MAT, where it is the task's source, and the residual.
@@ -245,8 +249,7 @@ class Core(wiring.Component):
                 with m.Case(place):
                     m.d.comb += mat.read.data.eq(buffer.read.data[0])
         m.d.comb += post.residual.data.eq(Mux(late_residual == Buffer.Y, y.read.data[0].as_value(), x.read.data[0].as_value()))
-        _read_from(m, o, self.store, self.store, Signal())
-        m.d.comb += self.store.data.eq(o.read.data[0])
+        wiring.connect(m, wiring.flipped(self.store), o.read)
 
 
 def _read_from(

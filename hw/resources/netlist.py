@@ -53,6 +53,8 @@ PARTS = {
     "top.core.rmac_weight_ring": "weight rings",
     "top.core.param_ring": "parameter rings",
     "top.core.z_buffer": "Z buffer",
+    "top.core.placement": "placement",
+    "top.core.load_aligner": "placement",
     "top.core.x_buffer": "X buffer",
     "top.core.y_buffer": "Y buffer",
     "top.core.d_buffer": "D buffer",

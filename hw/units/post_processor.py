@@ -33,6 +33,7 @@ from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
 from hw.units.second_step import SecondStep
 from hw.units.split_sum import SplitSum
+from quant.contract import ACT_BITS
 
 #: The parameters that only the second step needs.
 _LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
@@ -49,7 +50,7 @@ class PostProcessor(wiring.Component):
     task's `dst`  what is written
     ============  =========================================================================================
     X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``, before ``dst2_cg_end``
-    O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
+    O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_upper``
     Z             ``q`` through ``z_write``, or ``t`` in two parts for row sums and where ``wide``; the result's ``px`` is the
                   row from ``z_row`` on, ``cg`` the group of V's channels
     DIV           nothing outside: lanes 0 and 1 of each slot's accumulators are a divisor, its code goes to the divisor
@@ -86,11 +87,11 @@ class PostProcessor(wiring.Component):
     residual_src : Out(Buffer)
         Where ``residual`` reads, in the cycle of the request.
     write : Out(WriteSignature(config))
-        Words for one of the activation buffers.
+        Words for one of the activation buffers, the lower bytes when it is for O.
     write_dst : Out(Buffer)
         The buffer that ``write`` is for.
-    write_t : Out(words(config, signed(LOGIT_BITS)))
-        The words of ``write`` when it is for O.
+    write_upper : Out(words(config, signed(LOGIT_BITS - ACT_BITS)))
+        The upper bytes of the words of ``write`` when it is for O.
     write2 : Out(SecondWriteSignature())
         Repeats ``write`` at another base.
     write2_dst : Out(Buffer)
@@ -136,7 +137,7 @@ class PostProcessor(wiring.Component):
             "residual_src": Out(Buffer),
             "write": Out(WriteSignature(config)),
             "write_dst": Out(Buffer),
-            "write_t": Out(words(config, signed(LOGIT_BITS))),
+            "write_upper": Out(words(config, signed(LOGIT_BITS - ACT_BITS))),
             "write2": Out(SecondWriteSignature()),
             "write2_dst": Out(Buffer),
             "z_write": Out(ZWriteSignature(config)),
@@ -426,9 +427,11 @@ class PostProcessor(wiring.Component):
         ]
         for slot in range(self.config.l):
             for channel in range(self.config.m):
+                value = Signal(signed(LOGIT_BITS), name=f"value_{slot}_{channel}")
                 m.d.comb += [
-                    payload.words[slot][channel].eq(q[slot][channel]),
-                    self.write_t[slot][channel].eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
+                    value.eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
+                    payload.words[slot][channel].eq(value[:ACT_BITS]),
+                    self.write_upper[slot][channel].eq(value[ACT_BITS:]),
                 ]
         for slot, lanes in enumerate(kept):
             for channel, lane in enumerate(lanes):

@@ -25,8 +25,11 @@ from hw.engines.mat import MatEngine
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.rmac import RMacEngine
+from hw.io.load_aligner import LoadAligner
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_rows import BankRows
 from hw.memory.paired_ring import PairedRing
+from hw.memory.placement import Placement
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
@@ -80,6 +83,11 @@ def plain_block(net: NetworkBuilder) -> None:
 
 def stride(net: NetworkBuilder) -> None:
     net.dw("dw", net.stem(5), stride=2)
+
+
+def strided_product(net: NetworkBuilder) -> None:
+    """Results that begin in any bank, and are read again."""
+    net.pw("pw", net.dw("dw", net.stem(5), stride=2), 6)
 
 
 def attention(net: NetworkBuilder) -> None:
@@ -152,6 +160,7 @@ NETWORKS = (
     block,
     two_sets,
     stride,
+    strided_product,
     folded,
     attention,
     wide_attention,
@@ -170,7 +179,7 @@ NETWORKS = (
 
 def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0) -> str | None:
     """How the run of a network fails; None where everything is as it must be."""
-    net = NetworkBuilder(30, *((8, 10) if grow is folded else (4, 6)))
+    net = NetworkBuilder(30, *((8, 10) if grow in (folded, strided_product) else (4, 6)))
     grow(net)
     try:
         lines, program, run = core_check.run_network(net, BATCHES, stall=stall, limit=int(LIMIT / (1 - stall)))
@@ -540,8 +549,8 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "folded channel groups written to one sub-buffer": (
-        "hw.core.ActBuffer",
-        tampered(ActBuffer, write__payload=with_field("fold", constant(0))),
+        "hw.core.Placement",
+        tampered(Placement, write=with_field("fold", constant(0))),
         folded,
         0,
     ),
@@ -624,6 +633,20 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
     "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
     "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
+    "words written unrotated": ("hw.memory.placement.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),
+    "channel groups written over each other": (
+        "hw.memory.placement.BankRows",
+        tampered(BankRows, rows=constant(0)),
+        product,
+        0,
+    ),
+    "LOAD's channel groups written over each other": (
+        "hw.io.load_aligner.BankRows",
+        tampered(BankRows, rows=constant(0)),
+        product,
+        0,
+    ),
+    "LOAD's words in place of results": ("hw.core.LoadAligner", tampered(LoadAligner, valid=ONES), block, 0),
     "a result not counted as written": ("hw.engines.mat.ResultQueue", tampered(ResultQueue, retired=constant(0)), product, 0),
     "a result given to nobody": ("hw.engines.rmac.ResultQueue", tampered(ResultQueue, push=constant(0)), pool, 0),
     "two output channels swapped in the weights": ("hw.compiler.lower.matrix_packet", swapped_channels, product, 0),

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from amaranth import signed, unsigned
+from amaranth import unsigned
 
 from hw.axi.linear_reader import LinearReader
 from hw.axi.writer import LinearWriter
@@ -17,12 +17,14 @@ from hw.engines.mac_block import MacBlock
 from hw.engines.mat import MatEngine
 from hw.engines.result_queue import ResultQueue
 from hw.engines.rmac import RMacEngine
-from hw.interfaces import LOGIT_BITS
+from hw.io.load_aligner import LoadAligner
 from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.paired_ring import PairedRing
+from hw.memory.output_buffer import OutputBuffer
+from hw.memory.placement import Placement
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer
 from hw.resources import __main__, breakdown, estimate, synthesis
@@ -49,7 +51,10 @@ COMPONENTS = {
     "shallow parameter rings": (PairedRing, (1, param_word(ZCU102), 32)),
     "X buffer": (ActBuffer, (TOY, TOY.x_rows)),
     "H buffer": (ActBuffer, (TOY, TOY.h_rows // TOY.wide, TOY.wide)),
-    "O buffer": (ActBuffer, (TOY, TOY.o_rows, 1, signed(LOGIT_BITS))),
+    "O buffer": (OutputBuffer, (TOY,)),
+    "placement": (Placement, (TOY,)),
+    "LOAD's aligner": (LoadAligner, (TOY,)),
+    "LOAD's aligner for whole pixels": (LoadAligner, (ZCU102,)),
     "buffer of odd depth": (ActBuffer, (TOY, 3328)),
     "Z buffer": (ZBuffer, (TOY,)),
     "deep Z buffer": (ZBuffer, (TOY.with_(z_rows=128),)),

@@ -7,6 +7,7 @@ import pytest
 from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.control.descriptor import Opcode, pack
 from hw.io.store import Store
+from hw.memory.output_buffer import beat_pixels
 from tests.hw.axi.axi_memory import AxiMemory
 from tests.hw.axi.harness import simulate
 
@@ -21,24 +22,24 @@ def task(pixels: int, groups: int) -> bytes:
     return pack({"opcode": Opcode.STORE, "px_end": pixels, "dst_cg_end": groups, "src_base": 11, "src_rows": 22, "src_skew": 1})
 
 
-def buffer(dut: Store, config: AcceleratorConfig, latency: int, requests: list):
-    """A read port with a fixed latency that answers with :func:`value_at`."""
-    read = dut.read
+def buffer(dut: Store, config: AcceleratorConfig, latency: int, places: set):
+    """A read port with a fixed latency that answers with :func:`value_at`, and with 0 for pixels that are not asked for."""
+    read, pixels = dut.read, beat_pixels(config)
 
     async def testbench(ctx):
-        line: list = [None] * latency
+        line: list = [(0, 0, 0)] * latency
         while True:
-            *_, valid, px, cg, base, rows, skew, spread = await ctx.tick().sample(
-                read.valid, read.px, read.cg, read.base, read.rows, read.skew, read.spread)
-            line.append((px, cg) if valid else None)
-            if valid:
-                assert (base, rows, skew, spread) == (11, 22, 1, 0)
-                requests.append((px, cg))
+            *_, px, cg, base, rows, skew, mask = await ctx.tick().sample(
+                read.px, read.cg, read.base, read.rows, read.skew, read.mask)
+            assert px % pixels == 0
+            line.append((px, cg, mask))
             # What was asked ``latency`` edges ago is there after this edge.
-            answer = line[-latency]
-            words = [[value_at(answer[0] + lane, answer[1], channel) if answer else -1 for channel in range(config.m)]
-                     for lane in range(config.l)]
-            ctx.set(read.data, words)
+            px, cg, mask = line[-latency]
+            places.add((base, rows, skew))
+            ctx.set(read.data, [
+                [value_at(px + lane, cg, channel) if mask >> lane & 1 else 0 for channel in range(config.m)]
+                for lane in range(pixels)
+            ])
 
     return testbench
 
@@ -47,7 +48,7 @@ def run(config: AcceleratorConfig, latency: int, rate: float, tasks: list[tuple[
     dut = Store(config, latency)
     size = 1 << 15
     memory = AxiMemory(dut.axi, bytearray(size), seed=latency, rate=rate)
-    address, requests, cycles = 4096 - 2 * config.beat_bytes, [], 0
+    address, places, cycles = 4096 - 2 * config.beat_bytes, set(), 0
 
     async def testbench(ctx):
         nonlocal cycles
@@ -73,7 +74,8 @@ def run(config: AcceleratorConfig, latency: int, rate: float, tasks: list[tuple[
             assert not any(memory.memory[:address]) and not any(memory.memory[address + len(expected):])
             assert ctx.get(dut.error) == 0
 
-    simulate(dut, testbench, background=[*memory.writing(), buffer(dut, config, latency, requests)])
+    simulate(dut, testbench, background=[*memory.writing(), buffer(dut, config, latency, places)])
+    assert places == {(0, 0, 0), (11, 22, 1)}
     return memory, cycles
 
 
@@ -111,4 +113,4 @@ def test_errors_are_reported_and_a_cancelled_store_leaves_the_bus_clean():
         assert memory.idle
         assert len(memory.writes) < 100
 
-    simulate(dut, testbench, background=[*memory.writing(), buffer(dut, ZCU102, 3, [])])
+    simulate(dut, testbench, background=[*memory.writing(), buffer(dut, ZCU102, 3, set())])

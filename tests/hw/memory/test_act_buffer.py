@@ -6,7 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hw.config import TOY, AcceleratorConfig
-from hw.memory.act_buffer import ActBuffer
+from tests.support.placed_buffer import PlacedBuffer
 
 
 def _word(config: AcceleratorConfig, px: int, cg: int, salt: int) -> list[int]:
@@ -19,7 +19,7 @@ def _word(config: AcceleratorConfig, px: int, cg: int, salt: int) -> list[int]:
 def test_what_was_written_is_read(m_l, wide, split):
     size, lanes = m_l
     config = TOY.with_(name="test", l=lanes, m=size, n=size, t=size, s=size)
-    dut = ActBuffer(config, rows=128, wide=wide)
+    dut = PlacedBuffer(config, rows=128, wide=wide)
     rng = random.Random(split)
     pixels, groups, base = 2 * lanes + 3, 2 * wide + 5, 5
     rows = -(-pixels // lanes)
@@ -79,7 +79,7 @@ def test_what_was_written_is_read(m_l, wide, split):
 @pytest.mark.parametrize("split", [0, 1, 2, 3])
 def test_what_one_write_wrote_one_read_reads(split):
     config = TOY.with_(name="test", l=8)
-    dut = ActBuffer(config, rows=64)
+    dut = PlacedBuffer(config, rows=64)
     lanes, lp = config.l, 1 << split
     pixels, groups, rows = 11, 9, 2
 
@@ -122,7 +122,7 @@ def test_what_one_write_wrote_one_read_reads(split):
 def test_folded_groups_are_written_over_all_sub_buffers_and_read_several_chunks_at_once(m_l, wide, fold):
     size, lanes = m_l
     config = TOY.with_(name="test", l=lanes, m=size, n=size, t=size, s=size)
-    dut = ActBuffer(config, rows=64, wide=wide)
+    dut = PlacedBuffer(config, rows=64, wide=wide)
     rng = random.Random(fold)
     chunks, share, base = 1 << fold, wide >> fold, 3
     groups = rng.randint(1, share)

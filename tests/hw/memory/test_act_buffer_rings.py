@@ -6,7 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hw.config import TOY
-from hw.memory.act_buffer import ActBuffer
+from tests.support.placed_buffer import PlacedBuffer
 
 
 def _word(size: int, px: int, cg: int) -> list[int]:
@@ -29,7 +29,7 @@ def _word(size: int, px: int, cg: int) -> list[int]:
 def test_a_ring_holds_the_last_pixels_written(m_l, wide, split, fold, ring):
     size, lanes = m_l
     config = TOY.with_(name="test", l=lanes, m=size, n=size, t=size, s=size)
-    dut = ActBuffer(config, rows=128, wide=wide)
+    dut = PlacedBuffer(config, rows=128, wide=wide)
     rng = random.Random(ring)
     lp, lc, chunks = 1 << split, lanes >> split, 1 << fold
     groups = wide >> fold if fold else 2 * wide + 1

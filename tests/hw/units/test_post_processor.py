@@ -206,8 +206,8 @@ class Model:
             out |= {
                 "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
                                   "rows": task["dst_rows"], "fold": task["dst_fold"], "ring": task["dst_ring"],
-                                  "words": q.tolist()},
-                "write_dst": dst.value, "write_t": wide.tolist(),
+                                  "words": wide.astype(np.int8).tolist()},
+                "write_dst": dst.value, "write_upper": (wide >> 8).tolist(),
             }
             if task["dst2_on"]:
                 out |= {"write2.base": task["dst2_base"], "write2_dst": task["dst2"].value}
