@@ -31,11 +31,8 @@ from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.post_ports import ParamReadSignature, SecondWriteSignature, ZWriteSignature
 from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
-from hw.units.second_step import SecondStep
+from hw.units.second_step import CENTRE_BITS, SecondStep
 from hw.units.split_sum import SplitSum
-
-#: The parameters that only the second step needs.
-_LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
 
 
 class PostProcessor(wiring.Component):
@@ -318,8 +315,8 @@ class PostProcessor(wiring.Component):
 
     def _first_step(
         self, m: Module, codes: list[Value], found: list[list[data.View]]
-    ) -> tuple[list[list[Value]], list[list[data.View]]]:
-        """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
+    ) -> tuple[list[list[Value]], list[list[dict[str, Value]]]]:
+        """``t`` and the remaining parameters of every slot and channel, when the second step takes them."""
         start, second = self.schedule.first_step, self.schedule.second_step
         task = self._task(m, start, "code_task")
         quotient = task.act == Act.QUOTIENT
@@ -341,10 +338,12 @@ class PostProcessor(wiring.Component):
                     lane.code.eq(code.shift),
                 ]
                 t[slot].append(delayed(m, lane.t, second - self.schedule.first_step_done, f"t_{name}"))
-                late = Signal(_LATE_PARAM, name=f"late_{name}")
                 # The reciprocal takes the place of a constant that a quotient does not have.
-                m.d.comb += [late.three.eq(Mux(quotient, code.reciprocal, param.three)), late.zero.eq(param.zero)]
-                params[slot].append(delayed(m, late, second - start, f"late_{name}"))
+                late = {
+                    "three": (Mux(quotient, code.reciprocal, param.three), second - start),
+                    "zero": (param.zero, second + SecondStep.zero_after - start),
+                }
+                params[slot].append({key: delayed(m, value, cycles, f"{key}_{name}") for key, (value, cycles) in late.items()})
         return t, params
 
     def _residual(self, m: Module) -> None:
@@ -364,10 +363,15 @@ class PostProcessor(wiring.Component):
         ]
 
     def _second_step(
-        self, m: Module, t: list[list[Value]], params: list[list[data.View]]
+        self, m: Module, t: list[list[Value]], params: list[list[dict[str, Value]]]
     ) -> tuple[list[list[Value]], list[list[Value]]]:
         """``q`` and ``t`` of every slot and channel, when the result is written."""
-        task = self._task(m, self.schedule.second_step, "second_task")
+        # The task's constants are those of the cycle in which they are used, registered once for all lanes.
+        second = self.schedule.second_step
+        task = self._task(m, second - 1, "second_task")
+        act, centre = Signal(Act, reset_less=True), Signal(signed(CENTRE_BITS), reset_less=True)
+        m.d.sync += [act.eq(task.act), centre.eq(Mux(task.act == Act.RESIDUAL, -task.res_zero.as_signed(), 0))]
+        out_shift = delayed(m, self._task(m, second + SecondStep.shift_after - 1, "shift_task").out_shift, 1, "out_shift")
         q, t_out = [], []
         for slot in range(self.config.l):
             q.append([])
@@ -376,12 +380,11 @@ class PostProcessor(wiring.Component):
                 m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep(dsp=slot < self.config.second_dsp_slots)
                 m.d.comb += [
                     lane.t.eq(t[slot][channel]),
-                    lane.three.eq(params[slot][channel].three),
-                    lane.zero.eq(params[slot][channel].zero),
+                    *(getattr(lane, name).eq(value) for name, value in params[slot][channel].items()),
                     lane.r.eq(self.residual.data[slot][channel]),
-                    lane.act.eq(task.act),
-                    lane.out_shift.eq(task.out_shift),
-                    lane.res_zero.eq(task.res_zero.as_signed()),
+                    lane.act.eq(act),
+                    lane.centre.eq(centre),
+                    lane.out_shift.eq(out_shift),
                 ]
                 q[slot].append(lane.q)
                 t_out[slot].append(lane.t_out)

@@ -341,9 +341,9 @@ def rounded_down(magnitude: Value, negative: Value) -> Value:
     return Cat(magnitude ^ negative.replicate(len(magnitude)), negative).as_signed() >> 1
 
 
-def shifted_without_limit(value: Value, select: Value, unit: int, width: int) -> tuple[Value, Value]:
+def shifted_without_limit(*args: Any) -> tuple[Value, Value]:
     """What does not fit is cut off."""
-    shifted, _ = true_shifted(value, select, unit, width)
+    shifted, _ = true_shifted(*args)
     return shifted, Const(0, 1)
 
 
@@ -354,7 +354,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "no saturation to 16 bits": ("hw.units.rounding._shifted", shifted_without_limit, product, 0),
     "no saturation to 8 bits": ("hw.units.second_step.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
     "zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, zero=constant(0)), product, 0),
-    "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, res_zero=constant(0)), block, 0),
+    "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, centre=constant(0)), block, 0),
     "three of hardswish off by one": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=plus(1)), block, 0),
     "bias ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, bias=constant(0)), product, 0),
     "divisor's code ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, code=constant(0)), attention, 0),
@@ -399,6 +399,12 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "residual multiplier of another channel": ("hw.compiler.lower.param_packet", multiplier_of_another_channel, plain_block, 0),
+    "second shift of another task": (
+        "hw.units.post_processor.SecondStep",
+        tampered(SecondStep, out_shift=plus(1)),
+        plain_block,
+        0,
+    ),
     "residual not multiplied": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=constant(1)), plain_block, 0),
     "one code for all pixels": (
         "hw.units.post_processor.DivisorBuffer",
