@@ -196,21 +196,17 @@ class PostProcessor(wiring.Component):
             m.d.comb += self._at[0][name].eq(Mux(take_rmac, self.rmac.payload[name], self.mat.payload[name]))
         with m.If(self._valid[0]):
             m.d.sync += last_rmac.eq(take_rmac)
-        accumulators = Signal(result_layout(self.config)["acc"].shape, reset_less=True)
-        m.d.sync += Value.cast(accumulators).eq(
-            Mux(take_rmac, Value.cast(self.rmac.payload.acc), Value.cast(self.mat.payload.acc))
-        )
         m.submodules.joined = joined = JoinedSums(self.config)
-        by_lane, by_slot = Signal(reset_less=True), Signal(reset_less=True)
         task = self._task(m, 0, "joined_task")
-        m.d.sync += [
-            by_lane.eq(~take_rmac & (task.opcode == Opcode.DIV)),
-            by_slot.eq(~take_rmac & (task.opcode == Opcode.QZ) & task.wide),
-        ]
+        doubled = ~take_rmac & (task.opcode == Opcode.QZ) & task.wide
+        by_slot = Signal(reset_less=True)
+        m.d.sync += by_slot.eq(doubled)
         m.d.comb += [
-            Value.cast(joined.acc).eq(Value.cast(accumulators)),
-            joined.by_lane.eq(by_lane),
-            joined.by_slot.eq(by_slot),
+            joined.mat.eq(self.mat.payload.acc),
+            joined.rmac.eq(self.rmac.payload.acc),
+            joined.from_rmac.eq(take_rmac),
+            joined.apart.eq(take_rmac | ((task.opcode != Opcode.DIV) & ~doubled)),
+            joined.by_slot.eq(doubled),
             Value.cast(self._sums).eq(
                 Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums"))
             ),

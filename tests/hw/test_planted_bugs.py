@@ -277,8 +277,10 @@ def swapped_halves() -> type:
             m = Module()
             m.submodules.inner = inner = JoinedSums(self.config)
             m.d.comb += [
-                Value.cast(inner.acc).eq(Mux(self.by_slot, swapped(self.acc), Value.cast(self.acc))),
-                inner.by_lane.eq(self.by_lane),
+                Value.cast(inner.mat).eq(Mux(self.by_slot, swapped(self.mat), Value.cast(self.mat))),
+                inner.rmac.eq(self.rmac),
+                inner.from_rmac.eq(self.from_rmac),
+                inner.apart.eq(self.apart),
                 inner.by_slot.eq(self.by_slot),
                 Value.cast(self.sums).eq(Value.cast(inner.sums)),
             ]
@@ -436,13 +438,20 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "sums over halves swapped": ("hw.units.post_processor.JoinedSums", swapped_halves(), wide_attention, 0),
-    "sums over slots not joined": (
+    "sums over slots not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, apart=ONES), wide_attention, 0),
+    "sums over lanes joined instead": (
         "hw.units.post_processor.JoinedSums",
         tampered(JoinedSums, by_slot=constant(0)),
         wide_attention,
         0,
     ),
-    "divisors not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, by_lane=constant(0)), attention, 0),
+    "divisors not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, apart=ONES), attention, 0),
+    "sums of the other engine": (
+        "hw.units.post_processor.JoinedSums",
+        tampered(JoinedSums, from_rmac=constant(0)),
+        product,
+        0,
+    ),
     "parts joined with another weight": ("hw.units.joined_sums.LOW_BITS", LOW_BITS + 1, attention, 0),
     "upper half of the slots written": (
         "hw.units.post_processor.PostProcessor._arbitrate",
