@@ -358,7 +358,8 @@ class MatEngine(wiring.Component):
             m.d.comb += queue.payload[name].eq(chosen[name])
         for block, macs in enumerate(blocks):
             for n in range(config.n):
-                m.d.comb += queue.payload.acc[block][n].eq(Mux(norm.o_valid, norm.o[n], macs.acc[n]))
+                # LayerNorm's words go out in slot 0, one a result.
+                m.d.comb += queue.payload.acc[block][n].eq(macs.acc[n] if block else Mux(norm.o_valid, norm.o[n], macs.acc[n]))
         # R-MAC's half of a joint tile lies one set of channel slots further.
         m.d.comb += [
             self.joint.push.eq(ended & delayed(m, task.joint, tree, "push_joint")),
