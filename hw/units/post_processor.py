@@ -208,7 +208,7 @@ class PostProcessor(wiring.Component):
             joined.apart.eq(take_rmac | ((task.opcode != Opcode.DIV) & ~doubled)),
             joined.by_slot.eq(doubled),
             Value.cast(self._sums).eq(
-                Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums"))
+                Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums", reset=True))
             ),
         ]
         return by_slot
@@ -472,6 +472,9 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
-                value = kept[slot][channel].value if slot < len(kept) else q[slot][channel]
+                value = q[slot][channel]
+                if slot < len(kept):
+                    lane = kept[slot][channel]
+                    value = Mux(lane.wide, Cat(lane.low, lane.high).as_signed(), value)
                 written = Mux(task.logits, t[slot][channel], value)
                 m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, written))
