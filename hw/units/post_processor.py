@@ -46,7 +46,7 @@ class PostProcessor(wiring.Component):
     task's `dst`  what is written
     ============  =========================================================================================
     X, Y, D, H    ``q`` through ``write``, and through ``write2`` when ``dst2_on``, before ``dst2_cg_end``
-    O             ``t`` where ``logits``, else ``q``, through ``write`` and ``write_t``
+    O             ``t`` where ``logits``, else ``q``, through ``write_t``, with ``write``
     Z             ``q`` through ``z_write``, or ``t`` in two parts for row sums and where ``wide``; the result's ``px`` is the
                   row from ``z_row`` on, ``cg`` the group of V's channels
     DIV           nothing outside: lanes 0 and 1 of each slot's accumulators are a divisor, its code goes to the divisor
@@ -87,7 +87,7 @@ class PostProcessor(wiring.Component):
     write_dst : Out(Buffer)
         The buffer that ``write`` is for.
     write_t : Out(words(config, signed(LOGIT_BITS)))
-        The words of ``write`` when it is for O.
+        The words of ``write`` when it is for O; for logits those of ``write`` itself are of no meaning.
     write2 : Out(SecondWriteSignature())
         Repeats ``write`` at another base.
     write2_dst : Out(Buffer)
@@ -174,11 +174,11 @@ class PostProcessor(wiring.Component):
         read_codes, written_codes = self._divisors(m, found)
         t, params = self._first_step(m, read_codes, found)
         self._residual(m)
-        q, t_out = self._second_step(m, t, params)
-        kept = self._split(m, q, t_out)
-        self._write(m, q, t_out, kept)
+        lanes = self._second_step(m, t, params)
+        kept = self._split(m, lanes)
+        self._write(m, lanes, kept)
         self._retire(m)
-        self._trace(m, q, t_out, kept, written_codes)
+        self._trace(m, lanes, kept, written_codes)
         return m
 
     def _arbitrate(self, m: Module) -> Value:
@@ -360,18 +360,18 @@ class PostProcessor(wiring.Component):
 
     def _second_step(
         self, m: Module, t: list[list[Value]], params: list[list[dict[str, Value]]]
-    ) -> tuple[list[list[Value]], list[list[Value]]]:
-        """``q`` and ``t`` of every slot and channel, when the result is written."""
+    ) -> list[list[SecondStep]]:
+        """The lane of every slot and channel, which gives ``q`` and what O and Z keep when the result is written."""
         # The task's constants are those of the cycle in which they are used, registered once for all lanes.
         second = self.schedule.second_step
         task = self._task(m, second - 1, "second_task")
         act, centre = Signal(Act, reset_less=True), Signal(signed(CENTRE_BITS), reset_less=True)
         m.d.sync += [act.eq(task.act), centre.eq(Mux(task.act == Act.RESIDUAL, -task.res_zero.as_signed(), 0))]
         out_shift = delayed(m, self._task(m, second + SecondStep.shift_after - 1, "shift_task").out_shift, 1, "out_shift")
-        q, t_out = [], []
+        logits = delayed(m, self._task(m, second + SecondStep.logits_after - 1, "logits_task").logits, 1, "logits")
+        lanes: list[list[SecondStep]] = []
         for slot in range(self.config.l):
-            q.append([])
-            t_out.append([])
+            lanes.append([])
             for channel in range(self.config.m):
                 m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep(dsp=slot < self.config.second_dsp_slots)
                 m.d.comb += [
@@ -381,12 +381,12 @@ class PostProcessor(wiring.Component):
                     lane.act.eq(act),
                     lane.centre.eq(centre),
                     lane.out_shift.eq(out_shift),
+                    lane.logits.eq(logits),
                 ]
-                q[slot].append(lane.q)
-                t_out[slot].append(lane.t_out)
-        return q, t_out
+                lanes[slot].append(lane)
+        return lanes
 
-    def _split(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> list[list[SplitSum]]:
+    def _split(self, m: Module, lanes: list[list[SecondStep]]) -> list[list[SplitSum]]:
         """What the Z buffer keeps of the slots that it has room for, when the result is written."""
         before = self._at[self.latency - 1]
         task = self._task(m, self.latency - 1, "split_task")
@@ -396,11 +396,12 @@ class PostProcessor(wiring.Component):
             kept.append([])
             for channel in range(self.config.m):
                 m.submodules[f"split_{slot}_{channel}"] = lane = SplitSum()
-                m.d.comb += [lane.t.eq(t[slot][channel]), lane.q.eq(q[slot][channel]), lane.wide.eq(wide)]
+                second = lanes[slot][channel]
+                m.d.comb += [lane.t.eq(second.t_out), lane.q.eq(second.q), lane.wide.eq(wide)]
                 kept[slot].append(lane)
         return kept
 
-    def _write(self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]]) -> None:
+    def _write(self, m: Module, lanes: list[list[SecondStep]], kept: list[list[SplitSum]]) -> None:
         """The ports to the buffers."""
         valid, at = self._valid[self.latency], self._at[self.latency]
         task = self._task(m, self.latency, "write_task")
@@ -428,11 +429,11 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 m.d.comb += [
-                    payload.words[slot][channel].eq(q[slot][channel]),
-                    self.write_t[slot][channel].eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
+                    payload.words[slot][channel].eq(lanes[slot][channel].q),
+                    self.write_t[slot][channel].eq(lanes[slot][channel].o),
                 ]
-        for slot, lanes in enumerate(kept):
-            for channel, lane in enumerate(lanes):
+        for slot, parts in enumerate(kept):
+            for channel, lane in enumerate(parts):
                 m.d.comb += [
                     self.z_write.rows[slot][channel].eq(lane.high),
                     self.z_write.rows_low[slot][channel].eq(lane.low),
@@ -454,7 +455,7 @@ class PostProcessor(wiring.Component):
             m.d.sync += self.rmac_progress.eq(progress)
 
     def _trace(
-        self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]], codes: list[Value]
+        self, m: Module, lanes: list[list[SecondStep]], kept: list[list[SplitSum]], codes: list[Value]
     ) -> None:
         """What simulations compare with the golden model."""
         at = self._at[self.latency]
@@ -472,9 +473,8 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
-                value = q[slot][channel]
+                value = lanes[slot][channel].o
                 if slot < len(kept):
                     lane = kept[slot][channel]
                     value = Mux(lane.wide, Cat(lane.low, lane.high).as_signed(), value)
-                written = Mux(task.logits, t[slot][channel], value)
-                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, written))
+                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, value))

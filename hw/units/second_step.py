@@ -56,10 +56,14 @@ class SecondStep(wiring.Component):
         The layer's second shift, ``shift_after`` cycles after ``t``.
     zero : In(signed(ZERO_BITS))
         The channel's zero point, ``zero_after`` cycles after ``t``.
+    logits : In(1)
+        The layer keeps ``t``, ``logits_after`` cycles after ``t``; ``act`` is NONE.
     q : Out(signed(ACT_BITS))
-        The result.
+        The result; the lower part of ``t`` for logits.
+    o : Out(signed(PRE_BITS))
+        ``t`` for logits, else ``q``.
     t_out : Out(signed(PRE_BITS))
-        ``t`` in the cycle of ``q``, where ``act`` is NONE: what logits and the Z buffer keep.
+        ``t`` in the cycle of ``q``, where ``act`` is NONE: what the Z buffer keeps.
     """
 
     #: Registers up to the sum: clamp, operands, product, sum.
@@ -68,8 +72,10 @@ class SecondStep(wiring.Component):
     shift_after = _SUM_CYCLES
     #: Cycles from ``t`` to ``zero``.
     zero_after = shift_after + SaturatingShift.latency
-    #: Cycles from ``t`` to ``q`` and ``t_out``: the last ones round and add the zero point, and saturate.
-    latency = zero_after + 2
+    #: Cycles from ``t`` to ``logits``; the one before rounds and adds the zero point.
+    logits_after = zero_after + 1
+    #: Cycles from ``t`` to ``q``, ``o`` and ``t_out``; the last one saturates.
+    latency = logits_after + 1
 
     def __init__(self, dsp: bool = True):
         self.dsp = dsp
@@ -82,7 +88,9 @@ class SecondStep(wiring.Component):
                 "act": In(Act),
                 "out_shift": In(OUT_SHIFT_BITS),
                 "centre": In(signed(CENTRE_BITS)),
+                "logits": In(1),
                 "q": Out(signed(ACT_BITS)),
+                "o": Out(signed(PRE_BITS)),
                 "t_out": Out(signed(PRE_BITS)),
             }
         )
@@ -125,11 +133,18 @@ class SecondStep(wiring.Component):
         # The last bit rounds: it is added to itself at a place below the others, from where it carries.
         twice = Cat(shifter.magnitude ^ shifter.negative.replicate(_NEAR_BITS), shifter.negative).as_signed()
         total = Signal(signed(_NEAR_BITS + 1), reset_less=True)
-        m.d.sync += [
-            total.eq((Cat(twice[0], self.zero).as_signed() + twice) >> 1),
-            self.q.eq(saturated(total, ACT_BITS)),
-        ]
         # Without a product the sum is t. Its delay is one of flip-flops, which have a reset: there are more of them than of
         # lookup tables.
-        m.d.comb += self.t_out.eq(delayed(m, v[:PRE_BITS], self.latency - self._SUM_CYCLES, "t_out", reset=True))
+        late = delayed(m, v[:PRE_BITS].as_signed(), self.logits_after - self._SUM_CYCLES, "late", reset=True)
+        kept = Signal(signed(PRE_BITS), reset_less=True)
+        m.d.sync += [
+            total.eq((Cat(twice[0], self.zero).as_signed() + twice) >> 1),
+            # Only one of both is kept, so that saturation and choice are one lookup table.
+            kept.eq(Mux(self.logits, late, saturated(total, ACT_BITS))),
+        ]
+        m.d.comb += [
+            self.q.eq(kept[:ACT_BITS].as_signed()),
+            self.o.eq(kept),
+            self.t_out.eq(delayed(m, late, 1, "t_out", reset=True)),
+        ]
         return m

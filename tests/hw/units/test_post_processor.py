@@ -206,7 +206,8 @@ class Model:
             out |= {
                 "write.payload": {"mask": mask, "px": result["px"], "cg": result["cg"], "split": split, "base": task["dst_base"],
                                   "rows": task["dst_rows"], "fold": task["dst_fold"], "ring": task["dst_ring"],
-                                  "words": q.tolist()},
+                                  # For logits, which go to O alone, only the other words count.
+                                  "words": (((t + 128) % 256 - 128) if task["logits"] else q).tolist()},
                 "write_dst": dst.value, "write_t": wide.tolist(),
             }
             if task["dst2_on"]:
