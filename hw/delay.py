@@ -8,7 +8,8 @@ from amaranth.lib import data
 def delayed(m: Module, value: Value | data.View, cycles: int, name: str, *, reset: bool = False) -> Value | data.View:
     """``value``, ``cycles`` clock edges later (``value`` itself for 0).
 
-    Data needs no reset, so that a long line becomes shift-register primitives; a line of valid bits takes ``reset``.
+    Data needs no reset, so that a long line becomes shift-register primitives, which are lookup tables; a line of valid bits
+    takes ``reset``, and so does one that is to be flip-flops.
     """
     for cycle in range(cycles):
         stage = Signal(value.shape(), name=f"{name}_{cycle + 1}", reset_less=not reset)

@@ -111,8 +111,8 @@ class WriteSignature(wiring.Signature):
         super().__init__({"valid": Out(1), "payload": Out(write_layout(config, element))})
 
 
-#: Tasks of whose results all slots have the same post-processing parameters: one channel group (DW), or one head.
-SHARED = (Opcode.DW, Opcode.KTV, Opcode.DIV, Opcode.QZ)
+#: Tasks of whose results all slots have the same post-processing parameters: one channel group (DW, LN), or one head.
+SHARED = (Opcode.DW, Opcode.KTV, Opcode.DIV, Opcode.QZ, Opcode.LN)
 
 
 def entry_bits(config: AcceleratorConfig) -> int:

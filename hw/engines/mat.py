@@ -3,27 +3,22 @@
 from amaranth import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2, exact_log2
+from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode
 from hw.cost import Resources
 from hw.delay import delayed
 from hw.engines.mac_block import MacBlock
+from hw.engines.mat_operands import OPERAND_TASK, MatOperands, weight_row
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
 from hw.engines.task_state import TaskState
 from hw.interfaces import GROUP_BITS, PIXEL_BITS, POST_TASK, ReadSignature, entry_bits, result_layout, words
-from hw.io.stream_decoder import weight_word
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ksum_layout, z_layout
 from hw.units.layer_norm import LayerNormCore
 from quant.contract import GAMMA_BITS, LOW_BITS
-
-
-def weight_row(config: AcceleratorConfig) -> data.ArrayLayout:
-    """A row of a weight ring: ``[block][lane][input]`` int8."""
-    return data.ArrayLayout(weight_word(config), config.l)
 
 
 def result_meta(config: AcceleratorConfig) -> data.StructLayout:
@@ -249,8 +244,9 @@ class MatEngine(wiring.Component):
         here = delayed(m, beat, arrive, "beat")
         asked = Signal(data.StructLayout({**{name: DESCRIPTOR[name].shape for name in _ARRAY_FIELDS}, "turn": 1}))
         m.d.comb += [*(asked[name].eq(task[name]) for name in _ARRAY_FIELDS), asked.turn.eq(state.turn)]
-        task_here = delayed(m, asked, arrive, "task")
-        blocks = self._elaborate_array(m, task_here, valid, here)
+        ahead = delayed(m, asked, arrive - 1, "task")
+        task_here = delayed(m, ahead, 1, "task_here")
+        blocks = self._elaborate_array(m, ahead, task_here, valid, here)
         self._elaborate_results(m, queue, sequencer, task_here, blocks, valid, here)
         m.d.comb += [
             self.joint.sequencing.eq(sequencing & task.joint),
@@ -291,39 +287,30 @@ class MatEngine(wiring.Component):
             self.z_row.eq(z_row + offset),
         ]
 
-    def _elaborate_array(self, m: Module, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:
-        config, blocks, half = self.config, [], self.config.l // 2
-        splits = range(exact_log2(config.l) + 1)
-        is_qz, is_div = task.opcode == Opcode.QZ, task.opcode == Opcode.DIV
+    def _elaborate_array(self, m: Module, ahead: data.View, task: data.View, valid: Signal, here: data.View) -> list[MacBlock]:
+        config, blocks = self.config, []
+        m.submodules.operands = operands = MatOperands(config)
+        m.d.comb += [
+            *(operands.ahead[name].eq(getattr(ahead, name)) for name in OPERAND_TASK.members),
+            operands.words.eq(self.read.data),
+            operands.weights.eq(self.weights.row),
+            operands.z.eq(self.z),
+            operands.z_low.eq(self.z_low),
+            operands.ksum.eq(self.ksum),
+            operands.ksum_low.eq(self.ksum_low),
+            self.joint.x.eq(operands.x),
+            self.joint.valid.eq(valid & task.joint),
+            self.joint.first.eq(here.first),
+        ]
         for block in range(config.l):
-            word = Signal(self.read.data.shape().elem_shape, name=f"word_{block}")
-            dynamic = Signal(self.z.shape().elem_shape, name=f"dynamic_{block}")
-            with m.Switch(task.lp):
-                for split in splits:
-                    with m.Case(split):
-                        m.d.comb += word.eq(self.read.data[block & ((1 << split) - 1)])
-                        # What is wide has its upper parts in the lower half of the slots, its lower parts in the upper half.
-                        group, beyond = block >> split, block - half >> split
-                        if group < config.max_groups:
-                            m.d.comb += dynamic.eq(self.z[group])
-                        if 0 <= beyond < config.max_groups:
-                            with m.If(task.wide):
-                                for n in range(config.n):
-                                    m.d.comb += [to.eq(low) for to, low in zip(dynamic[n], self.z_low[beyond][n], strict=True)]
-            for c in range(config.m):
-                m.d.comb += self.joint.x[block][c].eq(Mux(task.relu & (word[c] < 0), 0, word[c]))
             m.submodules[f"block_{block}"] = macs = MacBlock(config.n, config.m)
-            m.d.comb += [macs.valid.eq(valid), macs.first.eq(here.first), macs.shared.eq(self.joint.x[block])]
-            for n in range(config.n):
-                with m.If(is_qz):
-                    m.d.comb += macs.private[n].eq(dynamic[n])
-                with m.Elif(is_div):
-                    part = (self.ksum, self.ksum_low)[n] if n < 2 else [0] * config.m
-                    m.d.comb += [to.eq(value) for to, value in zip(macs.private[n], part, strict=True)]
-                with m.Else():
-                    m.d.comb += macs.private[n].eq(self.weights.row[block][n])
+            m.d.comb += [
+                macs.valid.eq(valid),
+                macs.first.eq(here.first),
+                macs.shared.eq(operands.x[block]),
+                macs.private.eq(operands.private[block]),
+            ]
             blocks.append(macs)
-        m.d.comb += [self.joint.valid.eq(valid & task.joint), self.joint.first.eq(here.first)]
         return blocks
 
     def _elaborate_results(
@@ -377,7 +364,8 @@ class MatEngine(wiring.Component):
             m.d.comb += queue.payload[name].eq(chosen[name])
         for block, macs in enumerate(blocks):
             for n in range(config.n):
-                m.d.comb += queue.payload.acc[block][n].eq(Mux(norm.o_valid, norm.o[n], macs.acc[n]))
+                # LayerNorm's words go out in slot 0, one a result.
+                m.d.comb += queue.payload.acc[block][n].eq(macs.acc[n] if block else Mux(norm.o_valid, norm.o[n], macs.acc[n]))
         # R-MAC's half of a joint tile lies one set of channel slots further.
         m.d.comb += [
             self.joint.push.eq(ended & delayed(m, task.joint, tree, "push_joint")),

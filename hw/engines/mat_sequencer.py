@@ -121,7 +121,8 @@ class MatSequencer(wiring.Component):
         offset = Signal(offset_bits(config))
         m.d.comb += offset.eq(Mux(is_ln, k >> bits, tile_row + k))
         uses_weights = is_pw | (is_ln & second)
-        entry = Mux(is_ln, k >> bits, tile)
+        # LN's results are words of a channel group each, in slot 0.
+        entry = Mux(is_ln, k, tile)
         shared = task.opcode.as_value().matches(*SHARED)
         need, read_cg = Signal(PIXEL_BITS), Signal(GROUP_BITS)
         m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
@@ -129,7 +130,7 @@ class MatSequencer(wiring.Component):
         waiting = is_ln & second & ~self.ln_ready
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
-            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > Mux(shared, tile >> bits, entry)))),
+            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > Mux(shared, entry >> bits, entry)))),
             read_cg.eq(src_tile + k),
             has_pixels.eq(~task.gated | (self.progress >= need) | ((self.begun >= need) & (self.begun_groups > read_cg))),
             go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
@@ -142,7 +143,7 @@ class MatSequencer(wiring.Component):
         mask = Signal(lanes)
         for i in range(lanes):
             slot_px = Signal(bits + 1, name=f"slot_px_{i}")
-            m.d.comb += [slot_px.eq(i & (lp - 1)), mask[i].eq(Mux(is_ln, k[:bits] == i if bits else 1, slot_px < left))]
+            m.d.comb += [slot_px.eq(i & (lp - 1)), mask[i].eq((slot_px < left) & ~(is_ln if i else 0))]
         m.d.sync += [
             self.beat_valid.eq(go),
             self.beat.px.eq(px),
@@ -152,7 +153,7 @@ class MatSequencer(wiring.Component):
             self.beat.first.eq(k == 0),
             self.beat.last.eq(is_last & (~is_ln | second)),
             self.beat.second.eq(second),
-            self.beat.cg.eq(Mux(is_ln, task.dst_cg + ((k >> bits) << bits), out_cg)),
+            self.beat.cg.eq(Mux(is_ln, task.dst_cg + k, out_cg)),
             self.beat.entry.eq(entry),
             self.beat.mask.eq(mask),
             self.ln_finish.eq(go & is_ln & ~second & last_k),

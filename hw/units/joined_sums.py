@@ -1,18 +1,20 @@
-"""Sums that MAT made of the two parts of a number, as one sum (integer contract, section 7)."""
+"""The sums of one of both engines; those that MAT made of the two parts of a number, as one (integer contract, section 7)."""
 
-from amaranth import Module, Mux
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
+from hw.delay import delayed
 from hw.interfaces import result_layout
 from quant.contract import ACC_BITS, LOW_BITS
 
 
 class JoinedSums(wiring.Component):
-    """``2^LOW_BITS`` times the sum over the upper parts plus that over the lower parts; everything else passes.
+    """Passes an engine's sums, or ``2^LOW_BITS`` times MAT's sum over the upper parts plus that over the lower parts.
 
-    A pure pipeline: new accumulators each cycle, ``latency`` cycles.
+    A pure pipeline: new accumulators each cycle, ``latency`` cycles. A lookup table for each bit of each sum: both engines' sums
+    are registered before one is chosen, and what is added is reset where nothing is, so that adder and choices are one.
 
     Parameters
     ----------
@@ -21,37 +23,65 @@ class JoinedSums(wiring.Component):
 
     Members
     -------
-    acc : In(words(ACC_BITS))
-        A result's accumulators.
-    by_lane : In(1)
-        Lane 0 of each slot has the upper parts, lane 1 the lower ones (DIV); their sum goes to lane 0.
+    mat, rmac : In(words(ACC_BITS))
+        Each engine's accumulators.
+    from_rmac : In(1)
+        The sums are R-MAC's.
+    apart : In(1)
+        Nothing is joined; always where ``from_rmac``. Otherwise lane 0 of each slot has the upper parts, lane 1 the lower ones
+        (DIV); their sum goes to lane 0, and what goes to the others is of no meaning.
     by_slot : In(1)
-        The lower half of the slots has the upper parts, the upper half the lower ones (QZ of what is wide); their sums go to the
-        lower half. Never with ``by_lane``.
+        Instead, the lower half of the slots has the upper parts, the upper half the lower ones (QZ of what is wide); their sums
+        go to the lower half. Never with ``apart``.
     sums : Out(words(ACC_BITS))
-        The sums. What was added to others is of no meaning.
+        The sums.
     """
 
-    #: Cycles from ``acc`` to ``sums``.
-    latency = 1
+    #: Cycles from ``mat`` and ``rmac`` to ``sums``.
+    latency = 2
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         words = result_layout(config)["acc"].shape
-        super().__init__({"acc": In(words), "by_lane": In(1), "by_slot": In(1), "sums": Out(words)})
+        super().__init__(
+            {
+                "mat": In(words),
+                "rmac": In(words),
+                "from_rmac": In(1),
+                "apart": In(1),
+                "by_slot": In(1),
+                "sums": Out(words),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
-        """An adder for each sum that is made anywhere."""
+        """An adder for each sum that is made anywhere, a multiplexer for each other one."""
         m = Module()
         half = self.config.l // 2
+        from_rmac, apart, by_slot = (
+            delayed(m, value, 1, name)
+            for value, name in ((self.from_rmac, "from_rmac"), (self.apart, "apart"), (self.by_slot, "by_slot"))
+        )
         for slot in range(self.config.l):
             for lane in range(self.config.m):
-                upper, lower, joined = self.acc[slot][lane], 0, 0
-                if lane == 0:
-                    lower, joined = Mux(self.by_lane, self.acc[slot][1], 0), self.by_lane
-                if slot < half:
-                    lower, joined = lower | Mux(self.by_slot, self.acc[slot + half][lane], 0), joined | self.by_slot
+                mine = delayed(m, self.mat[slot][lane], 1, f"mat_{slot}_{lane}")
+                theirs = delayed(m, self.rmac[slot][lane], 1, f"rmac_{slot}_{lane}")
+                if lane and slot >= half:
+                    m.d.sync += self.sums[slot][lane].eq(Mux(from_rmac, theirs, mine))
+                    continue
+                # What is added, and when it is nothing and the other summand stays as it is.
+                lower, nothing, alone = self.mat[slot][1], self.apart, apart
+                if slot >= half:
+                    nothing, alone = self.apart | self.by_slot, apart | by_slot
+                elif lane:
+                    lower = self.mat[slot + half][lane]
+                else:
+                    lower = Mux(self.by_slot, self.mat[slot + half][lane], lower)
+                added = Signal(signed(ACC_BITS), name=f"added_{slot}_{lane}", reset_less=True)
+                m.d.sync += added.eq(lower)
+                with m.If(nothing):
+                    m.d.sync += added.eq(0)
                 # The sum fits, so that what the shift pushes out is sign.
-                shifted = (upper << LOW_BITS)[:ACC_BITS].as_signed()
-                m.d.sync += self.sums[slot][lane].eq(Mux(joined, shifted, upper) + lower)
+                shifted = (mine << LOW_BITS)[:ACC_BITS].as_signed()
+                m.d.sync += self.sums[slot][lane].eq(added + Mux(from_rmac, theirs, Mux(alone, mine, shifted)))
         return m

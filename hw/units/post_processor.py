@@ -31,12 +31,9 @@ from hw.units.log2 import DIVISOR_BITS, Log2
 from hw.units.post_ports import ParamReadSignature, SecondWriteSignature, ZWriteSignature
 from hw.units.post_schedule import Schedule
 from hw.units.requantizer import Requantizer
-from hw.units.second_step import SecondStep
+from hw.units.second_step import CENTRE_BITS, SecondStep
 from hw.units.split_sum import SplitSum
 from quant.contract import ACT_BITS
-
-#: The parameters that only the second step needs.
-_LATE_PARAM = data.StructLayout({name: PARAM[name].shape for name in ("three", "zero")})
 
 
 class PostProcessor(wiring.Component):
@@ -182,11 +179,11 @@ class PostProcessor(wiring.Component):
         read_codes, written_codes = self._divisors(m, found)
         t, params = self._first_step(m, read_codes, found)
         self._residual(m)
-        q, t_out = self._second_step(m, t, params)
-        kept = self._split(m, q, t_out)
-        self._write(m, q, t_out, kept)
+        lanes = self._second_step(m, t, params)
+        kept = self._split(m, lanes)
+        self._write(m, lanes, kept)
         self._retire(m)
-        self._trace(m, q, t_out, kept, written_codes)
+        self._trace(m, lanes, kept, written_codes)
         return m
 
     def _arbitrate(self, m: Module) -> Value:
@@ -204,23 +201,19 @@ class PostProcessor(wiring.Component):
             m.d.comb += self._at[0][name].eq(Mux(take_rmac, self.rmac.payload[name], self.mat.payload[name]))
         with m.If(self._valid[0]):
             m.d.sync += last_rmac.eq(take_rmac)
-        accumulators = Signal(result_layout(self.config)["acc"].shape, reset_less=True)
-        m.d.sync += Value.cast(accumulators).eq(
-            Mux(take_rmac, Value.cast(self.rmac.payload.acc), Value.cast(self.mat.payload.acc))
-        )
         m.submodules.joined = joined = JoinedSums(self.config)
-        by_lane, by_slot = Signal(reset_less=True), Signal(reset_less=True)
         task = self._task(m, 0, "joined_task")
-        m.d.sync += [
-            by_lane.eq(~take_rmac & (task.opcode == Opcode.DIV)),
-            by_slot.eq(~take_rmac & (task.opcode == Opcode.QZ) & task.wide),
-        ]
+        doubled = ~take_rmac & (task.opcode == Opcode.QZ) & task.wide
+        by_slot = Signal(reset_less=True)
+        m.d.sync += by_slot.eq(doubled)
         m.d.comb += [
-            Value.cast(joined.acc).eq(Value.cast(accumulators)),
-            joined.by_lane.eq(by_lane),
-            joined.by_slot.eq(by_slot),
+            joined.mat.eq(self.mat.payload.acc),
+            joined.rmac.eq(self.rmac.payload.acc),
+            joined.from_rmac.eq(take_rmac),
+            joined.apart.eq(take_rmac | ((task.opcode != Opcode.DIV) & ~doubled)),
+            joined.by_slot.eq(doubled),
             Value.cast(self._sums).eq(
-                Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums"))
+                Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums", reset=True))
             ),
         ]
         return by_slot
@@ -317,8 +310,8 @@ class PostProcessor(wiring.Component):
 
     def _first_step(
         self, m: Module, codes: list[Value], found: list[list[data.View]]
-    ) -> tuple[list[list[Value]], list[list[data.View]]]:
-        """``t`` and the remaining parameters of every slot and channel, in the cycle of the second step."""
+    ) -> tuple[list[list[Value]], list[list[dict[str, Value]]]]:
+        """``t`` and the remaining parameters of every slot and channel, when the second step takes them."""
         start, second = self.schedule.first_step, self.schedule.second_step
         task = self._task(m, start, "code_task")
         quotient = task.act == Act.QUOTIENT
@@ -340,10 +333,12 @@ class PostProcessor(wiring.Component):
                     lane.code.eq(code.shift),
                 ]
                 t[slot].append(delayed(m, lane.t, second - self.schedule.first_step_done, f"t_{name}"))
-                late = Signal(_LATE_PARAM, name=f"late_{name}")
                 # The reciprocal takes the place of a constant that a quotient does not have.
-                m.d.comb += [late.three.eq(Mux(quotient, code.reciprocal, param.three)), late.zero.eq(param.zero)]
-                params[slot].append(delayed(m, late, second - start, f"late_{name}"))
+                late = {
+                    "three": (Mux(quotient, code.reciprocal, param.three), second - start),
+                    "zero": (param.zero, second + SecondStep.zero_after - start),
+                }
+                params[slot].append({key: delayed(m, value, cycles, f"{key}_{name}") for key, (value, cycles) in late.items()})
         return t, params
 
     def _residual(self, m: Module) -> None:
@@ -363,30 +358,34 @@ class PostProcessor(wiring.Component):
         ]
 
     def _second_step(
-        self, m: Module, t: list[list[Value]], params: list[list[data.View]]
-    ) -> tuple[list[list[Value]], list[list[Value]]]:
-        """``q`` and ``t`` of every slot and channel, when the result is written."""
-        task = self._task(m, self.schedule.second_step, "second_task")
-        q, t_out = [], []
+        self, m: Module, t: list[list[Value]], params: list[list[dict[str, Value]]]
+    ) -> list[list[SecondStep]]:
+        """The lane of every slot and channel, which gives ``q`` and what O and Z keep when the result is written."""
+        # The task's constants are those of the cycle in which they are used, registered once for all lanes.
+        second = self.schedule.second_step
+        task = self._task(m, second - 1, "second_task")
+        act, centre = Signal(Act, reset_less=True), Signal(signed(CENTRE_BITS), reset_less=True)
+        m.d.sync += [act.eq(task.act), centre.eq(Mux(task.act == Act.RESIDUAL, -task.res_zero.as_signed(), 0))]
+        out_shift = delayed(m, self._task(m, second + SecondStep.shift_after - 1, "shift_task").out_shift, 1, "out_shift")
+        logits = delayed(m, self._task(m, second + SecondStep.logits_after - 1, "logits_task").logits, 1, "logits")
+        lanes: list[list[SecondStep]] = []
         for slot in range(self.config.l):
-            q.append([])
-            t_out.append([])
+            lanes.append([])
             for channel in range(self.config.m):
                 m.submodules[f"second_{slot}_{channel}"] = lane = SecondStep(dsp=slot < self.config.second_dsp_slots)
                 m.d.comb += [
                     lane.t.eq(t[slot][channel]),
-                    lane.three.eq(params[slot][channel].three),
-                    lane.zero.eq(params[slot][channel].zero),
+                    *(getattr(lane, name).eq(value) for name, value in params[slot][channel].items()),
                     lane.r.eq(self.residual.data[slot][channel]),
-                    lane.act.eq(task.act),
-                    lane.out_shift.eq(task.out_shift),
-                    lane.res_zero.eq(task.res_zero.as_signed()),
+                    lane.act.eq(act),
+                    lane.centre.eq(centre),
+                    lane.out_shift.eq(out_shift),
+                    lane.logits.eq(logits),
                 ]
-                q[slot].append(lane.q)
-                t_out[slot].append(lane.t_out)
-        return q, t_out
+                lanes[slot].append(lane)
+        return lanes
 
-    def _split(self, m: Module, q: list[list[Value]], t: list[list[Value]]) -> list[list[SplitSum]]:
+    def _split(self, m: Module, lanes: list[list[SecondStep]]) -> list[list[SplitSum]]:
         """What the Z buffer keeps of the slots that it has room for, when the result is written."""
         before = self._at[self.latency - 1]
         task = self._task(m, self.latency - 1, "split_task")
@@ -396,11 +395,12 @@ class PostProcessor(wiring.Component):
             kept.append([])
             for channel in range(self.config.m):
                 m.submodules[f"split_{slot}_{channel}"] = lane = SplitSum()
-                m.d.comb += [lane.t.eq(t[slot][channel]), lane.q.eq(q[slot][channel]), lane.wide.eq(wide)]
+                second = lanes[slot][channel]
+                m.d.comb += [lane.t.eq(second.t_out), lane.q.eq(second.q), lane.wide.eq(wide)]
                 kept[slot].append(lane)
         return kept
 
-    def _write(self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]]) -> None:
+    def _write(self, m: Module, lanes: list[list[SecondStep]], kept: list[list[SplitSum]]) -> None:
         """The ports to the buffers."""
         valid, at = self._valid[self.latency], self._at[self.latency]
         task = self._task(m, self.latency, "write_task")
@@ -427,14 +427,12 @@ class PostProcessor(wiring.Component):
         ]
         for slot in range(self.config.l):
             for channel in range(self.config.m):
-                value = Signal(signed(LOGIT_BITS), name=f"value_{slot}_{channel}")
                 m.d.comb += [
-                    value.eq(Mux(task.logits, t[slot][channel], q[slot][channel])),
-                    payload.words[slot][channel].eq(value[:ACT_BITS]),
-                    self.write_upper[slot][channel].eq(value[ACT_BITS:]),
+                    payload.words[slot][channel].eq(lanes[slot][channel].q),
+                    self.write_upper[slot][channel].eq(lanes[slot][channel].o[ACT_BITS:]),
                 ]
-        for slot, lanes in enumerate(kept):
-            for channel, lane in enumerate(lanes):
+        for slot, parts in enumerate(kept):
+            for channel, lane in enumerate(parts):
                 m.d.comb += [
                     self.z_write.rows[slot][channel].eq(lane.high),
                     self.z_write.rows_low[slot][channel].eq(lane.low),
@@ -459,7 +457,7 @@ class PostProcessor(wiring.Component):
                 m.d.sync += self.rmac_progress.eq(progress)
 
     def _trace(
-        self, m: Module, q: list[list[Value]], t: list[list[Value]], kept: list[list[SplitSum]], codes: list[Value]
+        self, m: Module, lanes: list[list[SecondStep]], kept: list[list[SplitSum]], codes: list[Value]
     ) -> None:
         """What simulations compare with the golden model."""
         at = self._at[self.latency]
@@ -477,6 +475,8 @@ class PostProcessor(wiring.Component):
         for slot in range(self.config.l):
             for channel in range(self.config.m):
                 code = codes[slot] if channel == 0 else 0
-                value = kept[slot][channel].value if slot < len(kept) else q[slot][channel]
-                written = Mux(task.logits, t[slot][channel], value)
-                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, written))
+                value = lanes[slot][channel].o
+                if slot < len(kept):
+                    lane = kept[slot][channel]
+                    value = Mux(lane.wide, Cat(lane.low, lane.high).as_signed(), value)
+                m.d.comb += self.trace_words[slot][channel].eq(Mux(task.dst == Buffer.DIV, code, value))

@@ -20,13 +20,13 @@ class Schedule:
 
     @property
     def lookup(self) -> int:
-        """Parameters and divisor codes are asked for, sums of parts are joined."""
+        """Parameters and divisor codes are asked for."""
         return 1
 
     @property
     def joined(self) -> int:
-        """Sums of parts have been joined."""
-        return self.lookup + JoinedSums.latency
+        """Sums are those of one engine, and sums of parts have been joined."""
+        return JoinedSums.latency
 
     @property
     def first_step(self) -> int:

@@ -71,7 +71,8 @@ class Requantizer(wiring.Component):
         bias = delayed(m, self.bias, 1, "bias")
         total = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += total.eq(acc + bias)
-        mult = delayed(m, self.mult, 2, "mult")
+        # Flip-flops with a reset, of which there are more than of lookup tables that are shift registers.
+        mult = delayed(m, self.mult, 2, "mult", reset=True)
         product = registered_product(m, total, mult, "product", dsp=self.dsp)
 
         shift = Signal(TOTAL_SHIFT_BITS, reset_less=True)
@@ -79,7 +80,7 @@ class Requantizer(wiring.Component):
         m.submodules.rounding = rounding = RoundingShift(len(product), TOTAL_SHIFT_BITS, PRE_BITS)
         m.d.comb += [
             rounding.i.eq(product),
-            rounding.shift.eq(delayed(m, shift, self._PRODUCT_CYCLES - 1, "shift")),
+            rounding.shift.eq(delayed(m, shift, self._PRODUCT_CYCLES - 1, "shift", reset=True)),
             self.t.eq(rounding.o),
         ]
         return m

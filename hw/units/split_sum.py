@@ -19,10 +19,8 @@ class SplitSum(wiring.Component):
         What the first step gave, and the second.
     wide : In(1)
         Whether ``t`` is kept.
-    value : Out(signed(PRE_BITS))
-        What is kept.
     high : Out(signed(ACT_BITS)), low : Out(LOW_BITS)
-        ``value`` as ``2^LOW_BITS * high + low`` if ``wide``, else ``high`` is ``q`` and ``low`` of no meaning.
+        ``2^LOW_BITS * high + low`` is what is kept of ``t`` if ``wide``, else ``high`` is ``q`` and ``low`` of no meaning.
     """
 
     def __init__(self) -> None:
@@ -30,7 +28,6 @@ class SplitSum(wiring.Component):
             "t": In(signed(PRE_BITS)),
             "q": In(signed(ACT_BITS)),
             "wide": In(1),
-            "value": Out(signed(PRE_BITS)),
             "high": Out(signed(ACT_BITS)),
             "low": Out(LOW_BITS),
         })
@@ -41,7 +38,6 @@ class SplitSum(wiring.Component):
         total = Signal(signed(SUM_BITS))
         m.d.comb += [
             total.eq(saturated(self.t, SUM_BITS)),
-            self.value.eq(Mux(self.wide, total, self.q)),
             self.high.eq(Mux(self.wide, total >> LOW_BITS, self.q)),
             self.low.eq(total[:LOW_BITS]),
         ]

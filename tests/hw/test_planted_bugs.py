@@ -294,8 +294,10 @@ def swapped_halves() -> type:
             m = Module()
             m.submodules.inner = inner = JoinedSums(self.config)
             m.d.comb += [
-                Value.cast(inner.acc).eq(Mux(self.by_slot, swapped(self.acc), Value.cast(self.acc))),
-                inner.by_lane.eq(self.by_lane),
+                Value.cast(inner.mat).eq(Mux(self.by_slot, swapped(self.mat), Value.cast(self.mat))),
+                inner.rmac.eq(self.rmac),
+                inner.from_rmac.eq(self.from_rmac),
+                inner.apart.eq(self.apart),
                 inner.by_slot.eq(self.by_slot),
                 Value.cast(self.sums).eq(Value.cast(inner.sums)),
             ]
@@ -353,9 +355,9 @@ def rounded_down(magnitude: Value, negative: Value) -> Value:
     return Cat(magnitude ^ negative.replicate(len(magnitude)), negative).as_signed() >> 1
 
 
-def shifted_without_limit(value: Value, select: Value, unit: int, width: int) -> tuple[Value, Value]:
+def shifted_without_limit(*args: Any) -> tuple[Value, Value]:
     """What does not fit is cut off."""
-    shifted, _ = true_shifted(value, select, unit, width)
+    shifted, _ = true_shifted(*args)
     return shifted, Const(0, 1)
 
 
@@ -366,7 +368,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "no saturation to 16 bits": ("hw.units.rounding._shifted", shifted_without_limit, product, 0),
     "no saturation to 8 bits": ("hw.units.second_step.saturated", lambda value, bits: value[:bits].as_signed(), product, 0),
     "zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, zero=constant(0)), product, 0),
-    "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, res_zero=constant(0)), block, 0),
+    "residual's zero point ignored": ("hw.units.post_processor.SecondStep", tampered(SecondStep, centre=constant(0)), block, 0),
     "three of hardswish off by one": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=plus(1)), block, 0),
     "bias ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, bias=constant(0)), product, 0),
     "divisor's code ignored": ("hw.units.post_processor.Requantizer", tampered(Requantizer, code=constant(0)), attention, 0),
@@ -411,6 +413,12 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "residual multiplier of another channel": ("hw.compiler.lower.param_packet", multiplier_of_another_channel, plain_block, 0),
+    "second shift of another task": (
+        "hw.units.post_processor.SecondStep",
+        tampered(SecondStep, out_shift=plus(1)),
+        plain_block,
+        0,
+    ),
     "residual not multiplied": ("hw.units.post_processor.SecondStep", tampered(SecondStep, three=constant(1)), plain_block, 0),
     "one code for all pixels": (
         "hw.units.post_processor.DivisorBuffer",
@@ -442,13 +450,20 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "sums over halves swapped": ("hw.units.post_processor.JoinedSums", swapped_halves(), wide_attention, 0),
-    "sums over slots not joined": (
+    "sums over slots not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, apart=ONES), wide_attention, 0),
+    "sums over lanes joined instead": (
         "hw.units.post_processor.JoinedSums",
         tampered(JoinedSums, by_slot=constant(0)),
         wide_attention,
         0,
     ),
-    "divisors not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, by_lane=constant(0)), attention, 0),
+    "divisors not joined": ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, apart=ONES), attention, 0),
+    "sums of the other engine": (
+        "hw.units.post_processor.JoinedSums",
+        tampered(JoinedSums, from_rmac=constant(0)),
+        product,
+        0,
+    ),
     "parts joined with another weight": ("hw.units.joined_sums.LOW_BITS", LOW_BITS + 1, attention, 0),
     "upper half of the slots written": (
         "hw.units.post_processor.PostProcessor._arbitrate",

@@ -22,8 +22,8 @@ from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
-from hw.memory.paired_ring import PairedRing
 from hw.memory.output_buffer import OutputBuffer
+from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
 from hw.memory.row_ring import RowRing
 from hw.memory.z_buffer import ZBuffer

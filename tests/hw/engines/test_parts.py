@@ -304,10 +304,8 @@ def test_layer_norm_is_streamed_twice():
     beats, issued, _ = walk(MatSequencer(TOY), task, TOY, needs=mat_needs(TOY), stall=0.4)
     assert [(beat["k"], beat["second"]) for beat in beats] == [(k, second) for second in (0, 1) for k in range(7)]
     assert len(beats) == task.beats(TOY) and issued == task.results(TOY) == 7
-    # A result's slot is its word's place in the row of parameters.
-    assert [(beat["entry"], beat["mask"], beat["cg"]) for beat in beats[7:]] == [
-        (k // 4, 1 << k % 4, k // 4 * 4) for k in range(7)
-    ]
+    # A result is a word in slot 0, which has its own parameters.
+    assert [(beat["entry"], beat["mask"], beat["cg"]) for beat in beats[7:]] == [(k, 1, k) for k in range(7)]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +317,8 @@ def test_layer_norm_is_streamed_twice():
         ("ready", 1, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 1, "depth": 1})),
         ("progress", 7, Task("pw", Opcode.PW, {"px_end": 7, "lp": 2, "tiles": 1, "depth": 1, "gated": 1, "pixel_outer": 1})),
         ("ln_ready", 1, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 2, "count": 8})),
+        # The fifth word is the first one of the second row of parameters.
+        ("params", 2, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 5, "count": 20})),
     ],
 )
 def test_mat_waits_for_what_it_needs(name: str, least: int, task: Task):

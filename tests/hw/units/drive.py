@@ -25,16 +25,25 @@ def plain(value: Any) -> Any:
 
 
 def stream_through(
-    dut: wiring.Component, latency: int, vectors: Sequence[Mapping[str, Any]], outputs: Sequence[str]
+    dut: wiring.Component,
+    latency: int,
+    vectors: Sequence[Mapping[str, Any]],
+    outputs: Sequence[str],
+    late: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The outputs for each vector, when a new vector enters every cycle and is sampled exactly ``latency`` cycles later."""
+    """The outputs for each vector, when a new vector enters every cycle and is sampled exactly ``latency`` cycles later.
+
+    Inputs named in ``late`` enter that many cycles after the others.
+    """
     results: list[dict[str, Any]] = []
+    late = late or {}
 
     async def testbench(ctx: SimulatorContext) -> None:
         for cycle in range(len(vectors) + latency):
-            if cycle < len(vectors):
-                for name, value in vectors[cycle].items():
-                    ctx.set(getattr(dut, name), value)
+            for name in vectors[0]:
+                entering = cycle - late.get(name, 0)
+                if 0 <= entering < len(vectors):
+                    ctx.set(getattr(dut, name), vectors[entering][name])
             if cycle >= latency:
                 results.append({name: plain(ctx.get(getattr(dut, name))) for name in outputs})
             await ctx.tick()

@@ -131,10 +131,18 @@ def expected_second_step(v):
 @pytest.mark.parametrize("dsp", [True, False])
 def test_second_step(dsp: bool):
     vectors = list(second_step_vectors(random.Random(3)))
-    got = stream_through(SecondStep(dsp), SecondStep.latency, vectors, ["q", "t_out"])
-    for vector, out in zip(vectors, got, strict=True):
-        assert out["q"] == expected_second_step(vector), vector
-        assert out["t_out"] == vector["t"]
+    late = {"out_shift": SecondStep.shift_after, "zero": SecondStep.zero_after, "logits": SecondStep.logits_after}
+    ports = [{name: value for name, value in vector.items() if name != "res_zero"} for vector in vectors]
+    for vector, port in zip(vectors, ports, strict=True):
+        port["centre"] = -vector["res_zero"] if vector["act"] is Act.RESIDUAL else 0
+        port["logits"] = int(vector["act"] is Act.NONE and vector["t"] % 3 == 0)
+    got = stream_through(SecondStep(dsp), SecondStep.latency, ports, ["q", "o", "t_out"], late)
+    for vector, port, out in zip(vectors, ports, got, strict=True):
+        if port["logits"]:
+            assert out["o"] == vector["t"]
+        else:
+            assert out["q"] == out["o"] == expected_second_step(vector), vector
+        assert vector["act"] is not Act.NONE or out["t_out"] == vector["t"]
     reached = {act: {out["q"] for v, out in zip(vectors, got, strict=True) if v["act"] is act} for act in Act}
     assert all({-128, 127} < values and len(values) > 50 for values in reached.values())
 
