@@ -29,7 +29,8 @@ def _shifted(value: Value, select: Value, unit: int, width: int, fill: Value) ->
     ``select`` has one or two bits: a lookup table of six inputs for each bit that stays.
     """
     rest = [value[place * unit:] for place in range(1 << len(select))]
-    above = [(bits[width:] ^ fill.replicate(len(bits[width:]))).any() for bits in rest]
+    # A signal of no bits would be emitted as one.
+    above = [(bits[width:] ^ fill.replicate(len(bits) - width)).any() if len(bits) > width else Const(0, 1) for bits in rest]
     choices = [Cat(bits, fill.replicate(width))[:width] for bits in rest]
     for bit in select:
         choices = [Mux(bit, odd, even) for even, odd in zip(choices[::2], choices[1::2], strict=True)]
