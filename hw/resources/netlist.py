@@ -67,7 +67,8 @@ PARTS = {
 class Cells:
     """What was mapped.
 
-    ``lut`` are all lookup tables: ``logic``, ``memory`` and ``shift`` registers. Yosys gives every function one of its own.
+    ``lut`` are all lookup tables: ``logic``, ``memory`` and ``shift`` registers. Yosys gives every function one of its own, of
+    which a LUT6 holds two if they are small: ``paired`` of them find another one's place, and ``sites`` is what remains.
     """
 
     logic: int = 0
@@ -77,6 +78,12 @@ class Cells:
     carry4: int = 0
     dsp: int = 0
     bram18: int = 0
+    paired: int = 0
+
+    @property
+    def sites(self) -> int:
+        """Places of lookup tables where small ones share one."""
+        return self.lut - self.paired
 
     @property
     def lut(self) -> int:
@@ -123,7 +130,24 @@ def counted(found: Counter[str]) -> Cells:
             ff += count
         elif not (cell == "CARRY4" or cell in _FREE or cell.startswith(("DSP48", "RAM"))):
             raise ValueError(f"{count} cells {cell!r} are of no known kind")
-    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18)
+    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18, _paired(found))
+
+
+def _paired(found: Counter[str]) -> int:
+    """Functions that share another one's lookup table, as Yosys estimates logic cells (``stat -tech xilinx``).
+
+    A function of one input goes with one of up to five, one of two with one of up to four, and those of two inputs that are left
+    with each other. Whether a placer can bring them together is not asked.
+    """
+    free = {inputs: found[f"LUT{inputs}"] for inputs in range(1, 6)}
+    free[1] += found["INV"]
+    paired = 0
+    for larger, smaller in ((5, 1), (4, 1), (4, 2), (3, 1), (3, 2)):
+        both = min(free[larger], free[smaller])
+        free[larger] -= both
+        free[smaller] -= both
+        paired += both
+    return paired + (free[2] + free[1]) // 2
 
 
 def synthesized(unit: Unit) -> Cells:

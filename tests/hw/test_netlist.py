@@ -77,10 +77,29 @@ def test_what_simulations_watch_is_left_open(monkeypatch: pytest.MonkeyPatch):
 def test_cells_of_no_known_kind_are_an_error():
     found = Counter({"LUT6": 3, "INV": 1, "SRL16E": 2, "RAM64M8": 1, "FDSE": 5, "CARRY4": 1, "DSP48E2": 1, "RAMB18E2": 3})
     cells = netlist.counted(found)
-    assert cells == netlist.Cells(logic=4, memory=8, shift=2, ff=5, carry4=1, dsp=1, bram18=3)
+    assert cells == netlist.Cells(logic=4, memory=8, shift=2, ff=5, carry4=1, dsp=1, bram18=3, paired=0)
     assert (cells.lut, cells.bram36) == (14, 1.5)
     with pytest.raises(ValueError, match="no known kind"):
         netlist.counted(Counter({"$mem_v2": 1}))
+
+
+@pytest.mark.parametrize(
+    ("found", "sites"),
+    [
+        # What ``stat -tech xilinx`` of Yosys 0.70 calls the estimated number of LCs.
+        ({"LUT6": 10}, 10),
+        ({"LUT5": 10, "LUT1": 10}, 10),
+        ({"LUT5": 10, "LUT2": 10}, 15),
+        ({"LUT5": 10, "LUT3": 10}, 20),
+        ({"LUT4": 10, "LUT2": 10}, 10),
+        ({"LUT3": 10, "LUT2": 10}, 10),
+        ({"LUT2": 10, "LUT1": 2}, 6),
+        ({"INV": 4}, 2),
+    ],
+)
+def test_small_functions_share_a_lookup_table(found: dict[str, int], sites: int):
+    cells = netlist.counted(Counter(found))
+    assert (cells.sites, cells.lut) == (sites, sum(found.values()))
 
 
 def test_parts_go_by_the_longest_name():
@@ -102,7 +121,7 @@ def test_units_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(hierarchy, "FLAT_TEXT", 0)
     parts = [netlist.synthesized(unit) for unit, names in design.units() for _ in names]
     total = sum(parts, netlist.Cells())
-    assert len(parts) == 2
+    assert len(parts) == 3
     assert total.dsp == flat.dsp
     assert flat.ff <= total.ff <= 1.02 * flat.ff
     assert flat.lut <= total.lut <= 1.1 * flat.lut

@@ -109,6 +109,8 @@ def _design(design: Result, clock_mhz: int, b1: Result) -> list[Goal]:
         used, most = design[name], DEVICE_SHARE
         share = None if used is None else used / device[name]
         text = "not measured" if share is None else f"{share:.1%}"
+        if name == "lut" and design["lut_sites"] is not None:
+            text += f", {design['lut_sites'] / device[name]:.1%} where small functions share one"
         figure = f"share of the {device['name']}'s {title}"
         found.append(Goal(figure, f"at most {most:.0%}", "", text, "not published", _state(share, most)))
     return found

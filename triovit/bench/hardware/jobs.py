@@ -180,7 +180,7 @@ def netlist(progress: Progress, config: str) -> dict[str, Any]:
 
     rows = measure(configuration(config), lambda line: progress(line, 0, 1))
     parts = by_part(rows)
-    names = ("lut", "logic", "memory", "shift", "ff", "carry4", "dsp", "bram36")
+    names = ("lut", "sites", "logic", "memory", "shift", "ff", "carry4", "dsp", "bram36")
     counted = {
         part: {name: getattr(cells, name) for name in names}
         for part, cells in {**parts, "total": sum(parts.values(), Cells())}.items()

@@ -168,11 +168,18 @@ def _design(summary: dict[str, Any]) -> str:
         lines.append(
             paragraph(
                 f"Of the {device['name']}: {share['dsp']} of {device['dsp']:,} DSPs, {share['bram36']} of {device['bram36']:,} "
-                f"block RAMs, {share['lut']} of {device['lut']:,} LUTs, {share['ff']} of {device['ff']:,} flip-flops. "
+                f"block RAMs, {share['lut']} of {device['lut']:,} LUTs{_sites(design)}, {share['ff']} of {device['ff']:,} "
+                "flip-flops. "
                 f"{design['multipliers']:,} multipliers in {design['array_dsp']:,} DSPs. {_per_dsp(summary)}"
             )
         )
     return "\n\n".join(lines)
+
+
+def _sites(design: dict[str, Any]) -> str:
+    if design["lut_sites"] is None:
+        return ""
+    return f" ({design['lut_sites'] / design['device']['lut']:.1%} where small functions share one, as Yosys estimates)"
 
 
 def _per_dsp(summary: dict[str, Any]) -> str:

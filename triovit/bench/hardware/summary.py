@@ -131,6 +131,7 @@ def _design(counted: Result, mapped: Result, networks: dict[str, Result]) -> Res
         "config": DESIGN,
         **{name: counted.get(name) for name in names},
         "lut": mapped.get("lut"),
+        "lut_sites": mapped.get("sites"),
         "ff": mapped.get("ff"),
         "gops_per_dsp": _gops_per_dsp(b1["macs"], b1["cycles_steady"], counted.get("dsp")),
         "gops_per_dsp_predicted": _gops_per_dsp(b1["macs"], b1["cycles_predicted"], counted.get("dsp")),
