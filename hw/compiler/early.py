@@ -74,9 +74,14 @@ def _written(task: Task, config: AcceleratorConfig) -> list[_Region]:
     return found
 
 
+def _adds(task: Task) -> bool:
+    """Whether a task adds a residual."""
+    return task.opcode is Opcode.PW and task.get("act") == Act.RESIDUAL.value
+
+
 def _residual(task: Task, config: AcceleratorConfig) -> list[_Region]:
     """The tensor that a task adds."""
-    if task.get("act") != Act.RESIDUAL.value or task.opcode is not Opcode.PW:
+    if not _adds(task):
         return []
     place = (task.get("res_src"), task.get("res_base"), task.get("res_rows"), task.get("res_ring"))
     return [_region(task, config, *place)]
@@ -95,8 +100,7 @@ def _adds_tensor(reader: Task, writer: Task) -> bool:
     places = [(writer.get("dst"), writer.get("dst_base"))]
     if writer.get("dst2_on"):
         places.append((writer.get("dst2"), writer.get("dst2_base")))
-    adds = reader.opcode is Opcode.PW and reader.get("act") == Act.RESIDUAL.value
-    return adds and (reader.get("res_src"), reader.get("res_base")) in places
+    return _adds(reader) and (reader.get("res_src"), reader.get("res_base")) in places
 
 
 def _shape(writer: Task) -> tuple[int, int]:
@@ -218,6 +222,9 @@ class Proof:
             return False
         if before.opcode is Opcode.DIV and task.opcode is Opcode.QZ and before.results(config) < self.codes:
             # Quotients come behind all divisors, and none sooner than its divisor: their number is the distance of both.
+            return False
+        if _adds(before) and before.get("res_src") == task.get("src"):
+            # Residuals of results on their way are read where the task would read its source: from one port.
             return False
         written, added = _written(before, config), _residual(before, config)
         mine = _written(task, config)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,6 +54,10 @@ def assert_sound(program: Program) -> None:
         if task.get("act") == Act.RESIDUAL.value:
             assert task.fields["res_src"] is not task.fields["src"], task
         assert unpack(task.descriptor())["opcode"] == task.opcode.value
+    on_mat = [task for task in program.tasks if task.unit is Unit.MAT]
+    for before, task in pairwise(on_mat):
+        if before.get("act") == Act.RESIDUAL.value and task.get("early") & Unit.MAT:
+            assert task.fields["src"] is not before.fields["res_src"], task
     for name, place in program.places.items():
         assert place.end <= depth[place.buffer], name
 

@@ -122,6 +122,10 @@ def test_nothing_is_early_that_was_not_known_to_be_harmless():
     over = {"dst": residual.get("res_src"), "dst_base": residual.get("res_base")}
     changed = replace(tasks[adds], fields={**tasks[adds].fields, **over})
     assert early_starts((*tasks[:adds], changed), SHORT)[adds].get("early") == 0
+    # It reads other rows of the buffer in which the one before finds what it adds.
+    port = {"src": residual.fields["res_src"], "src_base": 900}
+    changed = replace(tasks[adds], fields={**tasks[adds].fields, **port})
+    assert early_starts((*tasks[:adds], changed), SHORT)[adds].get("early") == 0
 
 
 def test_who_relies_on_another_s_waiting_waits_for_all_but_the_last_task():
