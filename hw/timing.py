@@ -1,6 +1,7 @@
 """How long everything takes: the latencies of the components, collected for the cycle model."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from hw.config import AcceleratorConfig
 from hw.engines.dw_sequencer import DwSequencer
@@ -54,8 +55,9 @@ class Timing:
         return OPEN + START - 1
 
     @classmethod
+    @cache
     def of(cls, config: AcceleratorConfig) -> "Timing":
-        """Ask the components."""
+        """Ask the components, once for each configuration: they have to be made for it."""
         macs, sums = MacBlock(config.n, config.m), RowSum(config)
         read = ActBuffer.read_latency
         schedule = Schedule(read, PairedRing.latency)

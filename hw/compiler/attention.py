@@ -1,18 +1,19 @@
 """Linear attention: heads in batches, K^T V and sums on R-MAC beside divisors and quotients on MAT (architecture, section 6)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from amaranth.utils import exact_log2
 
+from hw.compiler.head_cut import Beside, HeadCost, cut
 from hw.compiler.lower import Destination, source_fields
 from hw.compiler.packets import PARAMS, ChannelParams, Packet
 from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, NONE, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
-from hw.timing import IDLE, START, Timing
+from hw.timing import Timing
 from quant.contract import ACT_BITS, CODE_BITS, QUOTIENT_SHIFT
 from quant.layer import Layer
 from triovit.errors import UserError
@@ -22,10 +23,11 @@ from triovit.errors import UserError
 class HeadBatch:
     """Some heads of one source: ``sums`` on R-MAC (KTV), then ``divisors`` (DIV) and ``quotients`` (QZ) on MAT.
 
-    Their waits are set by who puts batches in order.
+    ``beside``: they run beside the depthwise layer of an aggregation. Their waits are set by who puts batches in order.
     """
 
     source: int
+    beside: bool
     sums: Task
     divisors: Task
     quotients: Task
@@ -55,79 +57,6 @@ def attention_split(layer: Layer, config: AcceleratorConfig) -> int:
     return exact_log2(config.l // (groups << is_wide(layer)))
 
 
-@dataclass(frozen=True)
-class HeadCost:
-    """Cycles of one head: ``sums`` on R-MAC, ``quotients`` (with its divisors) on MAT; how many results are ``divisors``."""
-
-    sums: int
-    quotients: int
-    divisors: int
-
-    @classmethod
-    def of(cls, pixels: int, groups: int, split: int, config: AcceleratorConfig) -> "HeadCost":
-        """The beats of a head of ``groups`` channel groups whose quotients have ``2^split`` pixels a beat."""
-        rows = -(-pixels // config.l)
-        return cls(groups * (groups * rows + 1), groups * (rows + -(-pixels // (1 << split))), rows)
-
-    def end(self, sizes: Sequence[int], timing: Timing) -> int:
-        """When MAT has issued the quotients of batches of these sizes, after the first one's dispatch.
-
-        A batch's sums wait for those before them to leave R-MAC, and for the quotients before these, which have Z's other half;
-        its divisors wait until its sums can be read, and its quotients until the codes are there where the divisors are few
-        (:mod:`hw.compiler.early`).
-        """
-        written = timing.mat_result + timing.written + IDLE
-        summed = divided = 0
-        issued: list[int] = []
-        for index, size in enumerate(sizes):
-            begun = max([summed, *issued[index - 2 : index - 1]])
-            summed = begun + START + size * self.sums
-            divided = max(divided, summed + timing.ktv_result + timing.written + IDLE) + START + size * self.quotients
-            if size * self.divisors < timing.written:
-                divided += written
-            summed += timing.ktv_result
-            issued.append(divided)
-        return divided
-
-
-#: Batches of the last source's heads at most: each further one costs its fill, and gains less.
-_MOST_BATCHES = 4
-
-
-def _compositions(count: int, most: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """All ways to write ``count`` as a sum of up to ``parts`` numbers from 1 to ``most``, in every order."""
-    if 0 < count <= most:
-        yield (count,)
-    if parts > 1:
-        for first in range(1, min(most, count - 1) + 1):
-            yield from ((first, *rest) for rest in _compositions(count - first, most, parts - 1))
-
-
-def _sizes(count: int, most: int, cost: HeadCost, timing: Timing, *, last: bool) -> Sequence[int]:
-    """Heads of each batch of a source.
-
-    MAT has nothing but the last source's heads to do, so these are cut such that it ends first. Half of another source's heads
-    are a batch where MAT would wait longer for the sums of all than two more tasks take.
-    """
-    parts = max(_MOST_BATCHES, -(-count // most))
-    if last and parts == _MOST_BATCHES:
-        return min(_compositions(count, most, parts), key=lambda sizes: (cost.end(sizes, timing), len(sizes)))
-    half = -(-count // 2)
-    size = min(most, half if half * cost.sums > 2 * timing.step else count)
-    return [min(size, count - first) for first in range(0, count, size)]
-
-
-def _cut(heads: Sequence[int], most: int, cost: HeadCost, timing: Timing) -> list[tuple[int, int, int]]:
-    """Source, first head and number of heads of each batch; ``heads`` has those of each source."""
-    batches = []
-    for source, count in enumerate(heads):
-        first = 0
-        for size in _sizes(count, most, cost, timing, last=source + 1 == len(heads)):
-            batches.append((source, first, size))
-            first += size
-    return batches
-
-
 def head_batches(
     layer: Layer,
     tag: int,
@@ -136,11 +65,12 @@ def head_batches(
     destination: Destination,
     config: AcceleratorConfig,
     queries_first: bool,
+    aggregation: Beside | None = None,
 ) -> list[HeadBatch]:
     """An attention's tasks, batch by batch in the order of the heads.
 
     ``queries_first`` says how channels are ordered (:mod:`hw.compiler.heads`): the queries of all heads, then keys and values
-    head by head; or all three head by head. Two batches may be under way at a time: one being summed, one being divided. Codes
+    head by head; or all three head by head. ``aggregation`` makes the second source beside heads of the first. Two batches may be under way at a time: one being summed, one being divided. Codes
     are kept for one.
 
     Raises
@@ -176,12 +106,11 @@ def head_batches(
         return Packet(PARAMS[engine], 0, payload.reshape(-1, config.l, payload.shape[1]))
 
     batches: list[HeadBatch] = []
-    first_head = 0
     cost = HeadCost.of(pixels, groups, split, config)
-    cut = _cut([place.groups // step for place in wide_sources], most, cost, Timing.of(config))
-    for index, (source, first, count) in enumerate(cut):
-        heads = range(first_head, first_head + count)
-        first_head += count
+    counts = [place.groups // step for place in wide_sources]
+    for index, batch in enumerate(cut(counts, most, cost, Timing.of(config), aggregation)):
+        source, first, count = batch.source, batch.first, batch.count
+        heads = range(sum(counts[:source]) + first, sum(counts[:source]) + first + count)
         common = {"tag": tag, "px_end": pixels, "z_row": (index & 1) * (config.z_rows // 2)}
         wide, narrow = source_fields(wide_sources[source]), source_fields(narrow_sources[source])
         if queries_first:
@@ -236,7 +165,7 @@ def head_batches(
         }
         packet = shared("mat", heads, {"mult": "o_mult", "shift": "o_shift"})
         quotients = Task(layer.name, Opcode.QZ, fields, NONE, (packet,), count * pixels * dim * dim)
-        batches.append(HeadBatch(source, sums, divisors, quotients))
+        batches.append(HeadBatch(source, batch.beside, sums, divisors, quotients))
     return batches
 
 
@@ -259,10 +188,16 @@ def in_turn(batches: Sequence[HeadBatch]) -> list[Task]:
 def beside_aggregation(batches: Sequence[HeadBatch], depthwise: Task, products: Sequence[Task]) -> list[Task]:
     """The first source's heads first: their divisors and quotients run on MAT beside the depthwise layer of the aggregation.
 
-    Then come ``products``, the group convolution that follows it pixel by pixel, and the heads of the aggregated source.
+    Then come ``products``, the group convolution that follows it pixel by pixel, and the heads of the aggregated source. Heads of
+    the first source that are left for then have their sums behind the depthwise layer, beside the last products.
     """
-    own = [batch for batch in batches if batch.source == 0]
-    tasks = in_turn(own)
+    tasks = in_turn([batch for batch in batches if batch.beside])
     # It starts when the last sums are done, which its dispatch tells the last divisors.
     tasks[-2:] = [replace(depthwise, wait=NONE), replace(tasks[-2], wait=NONE), tasks[-1]]
-    return [*tasks, *products, *in_turn([batch for batch in batches if batch.source > 0])]
+    after = [batch for batch in batches if not batch.beside]
+    behind = in_turn(after)
+    if after[0].source == 0:
+        # The next sums need the products, which have ended when the divisors begin; those need their sums.
+        left, following, divisors = behind[:3]
+        behind[:3] = [replace(left, wait=NONE), replace(divisors, wait=Unit.RMAC), following]
+    return [*tasks, *products, *behind]

@@ -11,6 +11,7 @@ from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation
 from hw.compiler.bands import Kept, cut, numbers, readers
 from hw.compiler.batch import unrolled, vector_layers
 from hw.compiler.early import early_starts
+from hw.compiler.head_cut import Beside
 from hw.compiler.heads import queries_first
 from hw.compiler.lower import Depthwise, Destination, PwProduct
 from hw.compiler.overlap import stem_beside_pool, sums_beside_product
@@ -125,7 +126,7 @@ class _Compiler:
         if count == 1:
             return list(self._single(layers[step])), 1
         pair = self._dw_then_groups(layers[step], layers[step + 1])
-        batches = self._batches_beside(step)
+        batches = self._batches_beside(step, Beside(pair[0].beats(self.config), sum(task.beats(self.config) for task in pair[1:])))
         if batches is None:
             return pair, 2
         return beside_aggregation(batches, pair[0], pair[1:]), 3
@@ -304,14 +305,14 @@ class _Compiler:
         source, pixels = self.narrow[layer.name], self._pixels(follower)
         return [first, *lower.group_conv(follower, self.tags[follower.name], source, destination, pixels, self.config, True)]
 
-    def _batches_beside(self, step: int) -> list[HeadBatch] | None:
+    def _batches_beside(self, step: int, aggregation: Beside) -> list[HeadBatch] | None:
         """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""
         names = self.artifact.layers[step : step + 3]
         if len(names) < 3 or names[2].kind != "attention" or names[2].inputs != (names[0].inputs[0], names[1].name):
             return None
         attention = names[2]
         try:
-            return self._head_batches(attention)
+            return self._head_batches(attention, aggregation)
         except UserError:
             # The result does not fit beside the depthwise layer's, which is gone when attention is a step of its own.
             self._forget(attention.name)
@@ -329,11 +330,11 @@ class _Compiler:
         self.narrow.pop(tensor, None)
         self.wide.pop(tensor, None)
 
-    def _head_batches(self, layer: Layer) -> list[HeadBatch]:
+    def _head_batches(self, layer: Layer, aggregation: Beside | None = None) -> list[HeadBatch]:
         destination = self._destination(layer, attention_split(layer, self.config))
         wide, narrow = [self.wide[t] for t in layer.inputs], [self.narrow[t] for t in layer.inputs]
         first = layer.inputs[0] in self.orders
-        return head_batches(layer, self.tags[layer.name], wide, narrow, destination, self.config, first)
+        return head_batches(layer, self.tags[layer.name], wide, narrow, destination, self.config, first, aggregation)
 
     def _single(self, layer: Layer) -> Iterator[Task]:
         config, tag = self.config, self.tags[layer.name]

@@ -3,23 +3,40 @@
 Both functions take the tasks of a step apart where that ends sooner, and leave them as they are where it does not.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product as product_of
 
 from hw.compiler.early import Proof
 from hw.compiler.lower import PwProduct
 from hw.compiler.tasks import ALL, Task
+from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
 from hw.timing import OPEN, START, Timing
 
 _BOTH = Unit.MAT | Unit.RMAC
 
 
-def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-    """The first heads' sums beside the last tile of the product that makes queries, keys and values.
+@dataclass(frozen=True)
+class _Option:
+    """The first ``sums`` beside tile ``last`` of a product from pixel ``border`` on; no sums: one after the other.
 
-    Where the first batch of heads reads nothing of that tile, R-MAC takes part in the tile up to some pixel and then begins
-    with the sums, while MAT does the other pixels alone: as long as the sums take. The second batch waits for both.
+    ``end`` is when both engines have done what the last source of attention needs, counted from where both together would have
+    ended the product.
+    """
+
+    end: int
+    sums: int
+    last: int
+    border: int = 0
+
+
+def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """The first heads' sums beside one tile of the product that makes queries, keys and values; that tile comes last.
+
+    Where the first batches of heads read nothing of a tile, R-MAC takes part in it up to some pixel and then begins with the
+    sums, while MAT does the other pixels alone. What R-MAC does then waits for both. Queries come first, so the first tile is
+    one that no sums need.
 
     Parameters
     ----------
@@ -35,45 +52,109 @@ def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Se
     tuple of two lists of Task
         The tasks of both.
     """
-    same = list(tasks), list(attention)
-    sums = [index for index, task in enumerate(attention) if task.opcode is Opcode.KTV]
-    if len(tasks) != 1 or not tasks[0].joint or len(sums) < 2:
-        return same
-    tiles, pixels = tasks[0].get("tiles"), product.pixels
-    config = product.config
-    slots, lanes, timing, proof = config.l >> product.split, 1 << product.split, Timing.of(config), Proof(config)
-    border = (tiles - 1) * 2 * slots
-    first, second = (attention[index] for index in sums[:2])
-    reads = first.get("v_cg") + (first.get("heads") - 1) * first.get("src_step") + first.get("tiles")
-    if tiles < 2 or reads > border:
-        return same
-    work = first.beats(config) + timing.ktv_result + OPEN
-    before = product.macs_before(border)
-    of_tile = product.matrix_macs() - before
+    best, order = _Option(_rest_of(attention, 0, 0, 0, product.config), 0, 0), list(attention)
+    if len(tasks) != 1 or not tasks[0].joint or tasks[0].get("tiles") < 2:
+        return list(tasks), order
+    tiles = tasks[0].get("tiles")
+    for last, count in product_of(range(tiles), (1, 2)):
+        best = min([best, *_beside_tile(product, last, attention, count)], key=lambda option: option.end)
+    if not best.sums:
+        return list(tasks), order
+    return _cut(product, tiles, best), _behind(order, best.sums)
 
-    def tile(start: int, end: int, *, joint: bool) -> Task:
-        """Some pixels of the last tile, by MAT alone in two."""
-        wait, macs = ALL if joint else Unit.MAT, (end - start) * of_tile
-        count = 1 if joint else 2
-        return product.task(start, end, joint=joint, pixel_outer=False, first_group=border, tiles=count, wait=wait, macs=macs)
 
-    def late(rest: Task) -> int:
-        """Cycles until the second batch begins, counted from where both engines together would have ended."""
-        shared = rest.beats(config) // 2
-        drained = 0 if proof.harmless(rest, second) else timing.mat_result + timing.written
-        return max(work - shared, shared + drained)
+def _rest_of(attention: Sequence[Task], begun: int, rmac: int, mat: int, config: AcceleratorConfig) -> int:
+    """When both engines have done what comes before the last source's heads.
 
-    groups = -(-pixels // lanes)
-    rests = [tile(group * lanes, pixels, joint=False) for group in range(max(1, groups - work // product.depth), groups)]
-    rest = min(rests, key=late, default=None)
-    if rest is None or late(rest) >= work:
-        return same
-    first_tiles = product.task(0, pixels, joint=True, pixel_outer=False, tiles=tiles - 1, macs=pixels * before)
-    cut = [first_tiles, tile(0, rest.get("px_start"), joint=True), rest]
-    waiting = list(attention)
-    waiting[sums[0]] = replace(first, wait=Unit.RMAC)
-    waiting[sums[1]] = replace(second, wait=second.wait | _BOTH)
-    return cut, waiting
+    ``begun`` sums are done already; R-MAC goes on at ``rmac``, MAT at ``mat``.
+    """
+    gap, results = OPEN + START - 1, Timing.of(config).ktv_result
+    own = max((index for index, task in enumerate(attention) if task.opcode is Opcode.PW), default=len(attention)) + 1
+    for task in attention[:own]:
+        if task.opcode is Opcode.KTV and begun:
+            begun -= 1
+        elif task.unit is Unit.RMAC:
+            rmac += task.beats(config) + gap + (results if task.opcode is Opcode.KTV else 0)
+        elif task.unit is Unit.MAT:
+            mat += task.beats(config) + gap
+    return max(rmac, mat)
+
+
+def _next_of_rmac(attention: Sequence[Task], count: int) -> int | None:
+    """Where R-MAC's task behind the first ``count`` sums is; None where there is none, or where other sums come sooner."""
+    rmac = [index for index, task in enumerate(attention) if task.unit is Unit.RMAC]
+    found = [attention[index].opcode for index in rmac[: count + 1]]
+    return rmac[count] if len(found) > count and found[:count] == [Opcode.KTV] * count else None
+
+
+def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count: int) -> list[_Option]:
+    """The first ``count`` sums beside the other pixels of tile ``last``, for every pixel where that can be of use."""
+    config, timing, proof = product.config, Timing.of(product.config), Proof(product.config)
+    behind = _next_of_rmac(attention, count)
+    beside = [task for task in attention if task.opcode is Opcode.KTV][:count]
+    slots, lanes = config.l >> product.split, 1 << product.split
+    if behind is None or any(_reads(task, last * 2 * slots, 2 * slots) for task in beside):
+        return []
+    work = sum(task.beats(config) + timing.ktv_result + OPEN for task in beside)
+    groups = -(-product.pixels // lanes)
+    borders = range(max(1, groups - work // product.depth), groups)
+    if not borders:
+        return []
+    rest = _part(product, last, borders[0] * lanes, product.pixels, joint=False)
+    divisors = next(task for task in attention if task.unit is Unit.MAT)
+    late = [0 if proof.harmless(rest, task) else timing.mat_result + timing.written for task in (attention[behind], divisors)]
+    options = []
+    for border in borders:
+        shared = (groups - border) * product.depth
+        rmac, mat = max(work - shared, shared + late[0]), shared + late[1]
+        options.append(_Option(_rest_of(attention, count, rmac, mat, config), count, last, border * lanes))
+    return options
+
+
+def _part(product: PwProduct, tile: int, start: int, end: int, *, joint: bool) -> Task:
+    """Some pixels of a joint task's tile, by MAT alone in two."""
+    slots = product.config.l >> product.split
+    first_group = tile * 2 * slots
+    macs = (end - start) * (product.macs_before(first_group + 2 * slots) - product.macs_before(first_group))
+    wait, tiles = (ALL, 1) if joint else (Unit.MAT, 2)
+    return product.task(start, end, joint=joint, pixel_outer=False, first_group=first_group, tiles=tiles, wait=wait, macs=macs)
+
+
+def _cut(product: PwProduct, tiles: int, option: _Option) -> list[Task]:
+    """The product: all other tiles, then both parts of the one that comes last."""
+    pixels, slots = product.pixels, product.config.l >> product.split
+    parts = []
+    for run in (range(option.last), range(option.last + 1, tiles)):
+        if run:
+            first, end = run.start * 2 * slots, run.stop * 2 * slots
+            macs = pixels * (product.macs_before(end) - product.macs_before(first))
+            task = product.task(0, pixels, joint=True, pixel_outer=False, first_group=first, tiles=len(run), macs=macs)
+            parts.append(task)
+    return [
+        *parts,
+        _part(product, option.last, 0, option.border, joint=True),
+        _part(product, option.last, option.border, pixels, joint=False),
+    ]
+
+
+def _behind(attention: list[Task], count: int) -> list[Task]:
+    """Attention whose first ``count`` sums wait for R-MAC alone, and what R-MAC does then for both engines."""
+    behind, first = _next_of_rmac(attention, count), _next_of_rmac(attention, 0)
+    assert behind is not None and first is not None
+    attention[first] = replace(attention[first], wait=Unit.RMAC)
+    before = attention[behind - 1]
+    if attention[behind].opcode is Opcode.DW and before.opcode is Opcode.QZ:
+        # The divisors before these quotients begin behind the product; its results are written while they are issued.
+        attention[behind - 1 : behind + 1] = attention[behind], before
+    else:
+        attention[behind] = replace(attention[behind], wait=attention[behind].wait | _BOTH)
+    return attention
+
+
+def _reads(sums: Task, border: int, groups: int) -> bool:
+    """Whether a batch's keys and values are any of ``groups`` channel groups from ``border`` on."""
+    first, end = sums.get("src_cg"), sums.get("v_cg") + (sums.get("heads") - 1) * sums.get("src_step") + sums.get("tiles")
+    return first < border + groups and border < end
 
 
 def stem_beside_pool(stem: PwProduct, body: Sequence[Task]) -> list[Task]:
