@@ -175,7 +175,7 @@ TOY = AcceleratorConfig(
 )
 
 #: The paper's array on its board: (8x8 + 8x8) x 16 at 200 MHz, 64 bytes a cycle from DRAM. Its DSPs are the array's, and those of
-#: the requantizers of six slots of sixteen.
+#: the requantizers of eight slots of sixteen.
 ZCU102 = AcceleratorConfig(
     name="zcu102",
     n=8,
@@ -194,7 +194,7 @@ ZCU102 = AcceleratorConfig(
     z_rows=64,
     divisor_rows=1024,
     max_picture_width=512,
-    first_dsp_slots=6,
+    first_dsp_slots=8,
     second_dsp_slots=0,
     result_depth=32,
 )

@@ -21,8 +21,8 @@ DISPATCH = 3
 QUEUE = 2
 #: Cycles from the retirement of a task's last result to the engine's ``busy`` being low: the count, then the engine's state.
 IDLE = 2
-#: Cycles from issuing a task's last beat to the start of an early one; one less from the push of the last result of R-MAC's own.
-OPEN = 2
+#: Cycles from issuing a task's last beat to the start of an early one, and from the push of the last result of R-MAC's own.
+OPEN = 1
 
 
 @dataclass(frozen=True)

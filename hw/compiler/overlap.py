@@ -12,7 +12,7 @@ from hw.compiler.lower import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import OPEN, START, Timing
+from hw.timing import IDLE, OPEN, START, Timing
 
 _BOTH = Unit.MAT | Unit.RMAC
 
@@ -52,7 +52,7 @@ def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Se
     tuple of two lists of Task
         The tasks of both.
     """
-    best, order = _Option(_rest_of(attention, 0, 0, 0, product.config), 0, 0), list(attention)
+    best, order = _Option(_rest_of(attention, 0, 0, _summed(attention, product.config), product.config), 0, 0), list(attention)
     if len(tasks) != 1 or not tasks[0].joint or tasks[0].get("tiles") < 2:
         return list(tasks), order
     tiles = tasks[0].get("tiles")
@@ -61,6 +61,13 @@ def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Se
     if not best.sums:
         return list(tasks), order
     return _cut(product, tiles, best), _behind(order, best.sums)
+
+
+def _summed(attention: Sequence[Task], config: AcceleratorConfig) -> int:
+    """Cycles from the beginning of the first sums to that of their divisors."""
+    timing = Timing.of(config)
+    first = next(task for task in attention if task.opcode is Opcode.KTV)
+    return first.beats(config) + timing.ktv_result + timing.written + IDLE
 
 
 def _rest_of(attention: Sequence[Task], begun: int, rmac: int, mat: int, config: AcceleratorConfig) -> int:
@@ -96,7 +103,7 @@ def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count
     if behind is None or any(_reads(task, last * 2 * slots, 2 * slots) for task in beside):
         return []
     work = sum(task.beats(config) + timing.ktv_result + OPEN for task in beside)
-    groups = -(-product.pixels // lanes)
+    summed, groups = _summed(attention, config), -(-product.pixels // lanes)
     borders = range(max(1, groups - work // product.depth), groups)
     if not borders:
         return []
@@ -106,7 +113,7 @@ def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count
     options = []
     for border in borders:
         shared = (groups - border) * product.depth
-        rmac, mat = max(work - shared, shared + late[0]), shared + late[1]
+        rmac, mat = max(work - shared, shared + late[0]), max(summed - shared, shared + late[1])
         options.append(_Option(_rest_of(attention, count, rmac, mat, config), count, last, border * lanes))
     return options
 

@@ -194,7 +194,7 @@ class MatEngine(wiring.Component):
 
         m.submodules.state = state = TaskState(config)
         task = state.running
-        sequencing = state.started | sequencer.busy | sequencer.beat_valid
+        sequencing = state.started | sequencer.busy
         m.d.comb += [
             state.start.eq(self.start),
             state.task.eq(self.task),

@@ -108,8 +108,10 @@ class TaskState(wiring.Component):
         rows, row, held = Signal.like(self.params_free), Signal(entry_bits(self.config)), Signal.like(self.params_free)
         shared = self.running.opcode.as_value().matches(*SHARED)
         m.d.comb += row.eq(Mux(shared, self.entry >> exact_log2(self.config.l), self.entry))
-        with m.If(self.used & (row >= rows)):
-            m.d.sync += rows.eq(row + 1)
+        # The last beat is used in the cycle in which the next task may start.
+        rows_used = Signal.like(rows)
+        m.d.comb += rows_used.eq(Mux(self.used & (row >= rows), row + 1, rows))
+        m.d.sync += rows.eq(rows_used)
         m.d.sync += self.params.eq(self.filled - held)
         # The next task may start in the very cycle in which the older one's results are gone and its rows are given back.
         back = Signal.like(held)
@@ -121,5 +123,5 @@ class TaskState(wiring.Component):
         with m.If(finished | follows):
             m.d.sync += rows.eq(0)
         with m.If(follows):
-            m.d.sync += held.eq(rows)
+            m.d.sync += held.eq(rows_used)
         return m

@@ -338,7 +338,10 @@ class PostProcessor(wiring.Component):
                     "three": (Mux(quotient, code.reciprocal, param.three), second - start),
                     "zero": (param.zero, second + SecondStep.zero_after - start),
                 }
-                params[slot].append({key: delayed(m, value, cycles, f"{key}_{name}") for key, (value, cycles) in late.items()})
+                # With resets: seven and thirteen flip-flops a bit in place of a lookup table, which are what a device has least of.
+                params[slot].append({
+                    key: delayed(m, value, cycles, f"{key}_{name}", reset=True) for key, (value, cycles) in late.items()
+                })
         return t, params
 
     def _residual(self, m: Module) -> None:

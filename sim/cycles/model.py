@@ -276,7 +276,7 @@ class _Run:
         pushed = now + timing.dw_result + last_steps - 1
         end = pushed + timing.written + IDLE
         params.release(-(-groups // config.l), end - 1)
-        return pushed - 1, end, task.beats(config)
+        return pushed, end, task.beats(config)
 
     def _segments(self, task: Task) -> list[int]:
         """Completed pixels after each segment."""
@@ -300,7 +300,7 @@ class _Run:
         result = timing.pool_result if pool else timing.ktv_result
         end = last + result + timing.written + IDLE
         ring.release(rows, end - 1)
-        return last + result - 1, end, task.beats(self.config)
+        return last + result, end, task.beats(self.config)
 
     def _load(self, task: Task, start: int) -> None:
         latency = self.memory.latency

@@ -29,18 +29,20 @@ def tasks_of(program: Program, layer: str) -> list[Task]:
     return [task for task in program.tasks if task.layer == layer and task.opcode is not Opcode.STORE]
 
 
-def test_the_last_tile_is_shared_until_the_first_sums_begin():
+def test_a_tile_that_no_sums_need_comes_last_and_is_shared_until_they_begin():
     program = compile_network(heads().artifact(), BATCHED)
     assert_sound(program)
-    whole, shared, rest = tasks_of(program, "qkv")
-    assert [task.joint for task in (whole, shared, rest)] == [1, 1, 0]
-    assert (whole.get("px_start"), whole.get("px_end")) == (0, 20)
+    first, others, shared, rest = tasks_of(program, "qkv")
+    assert [task.joint for task in (first, others, shared, rest)] == [1, 1, 1, 0]
+    assert [(task.get("px_start"), task.get("px_end")) for task in (first, others)] == [(0, 20)] * 2
     assert shared.get("px_end") == rest.get("px_start") and (shared.get("px_start"), rest.get("px_end")) == (0, 20)
-    assert shared.get("dst_cg") == rest.get("dst_cg") == 2 * whole.get("tiles")
-    assert (shared.get("tiles"), rest.get("tiles"), rest.wait) == (1, 2, Unit.MAT)
+    # Queries of four heads of six, two channel groups a tile: the first batch's divisors do not wait for the second tile.
+    assert [task.get("dst_cg") for task in (first, others, shared, rest)] == [0, 4, 2, 2]
+    assert [task.get("tiles") for task in (first, others, shared, rest)] == [1, 7, 1, 2] and rest.wait == Unit.MAT
     sums = [task for task in tasks_of(program, "att") if task.opcode is Opcode.KTV]
+    assert all(task.get("src_cg") >= 4 for task in sums)
     assert [task.wait for task in sums] == [Unit.RMAC, BOTH, Unit.MAT]
-    assert whole.macs + shared.macs + rest.macs == 20 * 16 * 72
+    assert first.macs + others.macs + shared.macs + rest.macs == 20 * 16 * 72
 
 
 def test_nothing_is_shared_where_the_first_batch_has_all_heads():
@@ -59,6 +61,33 @@ def test_it_saves_cycles(monkeypatch):
 @pytest.mark.parametrize("stall", [0.0, 0.6])
 def test_sums_beside_a_product_are_bit_exact(stall):
     core_check.check(heads(), BATCHED, stall=stall, seed=4)
+
+
+def steps_of(program: Program, stage: str) -> list[str]:
+    """The tasks of a stage's first attention behind its product, with the heads of each."""
+    tasks = [task for task in program.tasks if task.layer.startswith(f"{stage}.1.MLA.a")]
+    return [f"{task.opcode.name}{task.get('heads') or task.get('tiles') * (task.unit is Unit.MAT) or ''}" for task in tasks]
+
+
+def test_two_batches_of_sums_beside_a_tile_and_a_head_behind_the_aggregation():
+    program = b1(ZCU102, 1)
+    assert_sound(program)
+    assert steps_of(program, "S4") == [
+        *("KTV8", "KTV8", "DIV8", "DW", "QZ8", "DIV8", "QZ8", "PW48"),
+        *("KTV2", "KTV7", "DIV2", "QZ2", "KTV7", "DIV7", "QZ7", "DIV7", "QZ7"),
+    ]
+    assert steps_of(program, "S3") == [
+        *("KTV4", "KTV3", "DIV4", "DW", "QZ4", "DIV3", "QZ3", "PW24"),
+        *("KTV1", "DIV1", "KTV2", "QZ1", "KTV3", "DIV2", "QZ2", "KTV3", "DIV3", "QZ3", "DIV3", "QZ3"),
+    ]
+    for stage in ("S3", "S4"):
+        attention = [task for task in program.tasks if task.layer.startswith(f"{stage}.1.MLA.a")]
+        rest = [task for task in program.tasks if task.layer == f"{stage}.1.MLA.qkv"][-1]
+        assert (rest.joint, rest.wait) == (0, Unit.MAT)
+        assert [task.wait for task in attention[:2]] == [Unit.RMAC, Unit(0)]
+        # The depthwise layer reads what MAT wrote alone, which has been written when the task before its last one has ended.
+        depthwise = next(task for task in attention if task.opcode is Opcode.DW)
+        assert depthwise.get("past") == Unit.MAT or attention[2].get("early") == 0
 
 
 def b1(config: AcceleratorConfig, pictures: int) -> Program:
