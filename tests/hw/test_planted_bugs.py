@@ -306,6 +306,24 @@ def swapped_halves() -> type:
     return Swapped
 
 
+class EagerLanes(DwLanes):
+    """The lanes of a task are prepared as soon as there is one, whether another one needs them or not."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.inner = inner = DwLanes(self.config)
+        seen = Signal.like(Value.cast(self.task))
+        m.d.sync += seen.eq(Value.cast(self.task))
+        for (name,), member, port in self.signature.flatten(self):
+            within = Value.cast(getattr(inner, name))
+            if name == "start":
+                m.d.comb += within.eq(port | ((self.task.opcode == Opcode.DW) & (Value.cast(self.task) != seen)))
+            else:
+                source, target = (port, within) if member.flow == In else (within, port)
+                m.d.comb += Value.cast(target).eq(Value.cast(source))
+        return m
+
+
 def upper_half_written(self: Any, m: Any) -> Value:
     """Results joined by slots do not say so."""
     true_arbitrate(self, m)
@@ -557,6 +575,13 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "always the first segment": ("hw.engines.dw_sequencer.DwLanes", tampered(DwLanes, move=constant(0)), block, 0),
+    "lanes prepared while the last task needs them": ("hw.engines.dw_sequencer.DwLanes", EagerLanes, pool_over_old_values, 0),
+    "lanes prepared for the task before": (
+        "hw.engines.rmac.RMacEngine",
+        tampered(RMacEngine, pending=constant(0)),
+        pool_over_old_values,
+        0,
+    ),
     "outside as in the first chunk": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", lambda outside: Cat(outside[0] for _ in range(TOY.wide)))),
