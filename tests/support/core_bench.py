@@ -65,7 +65,7 @@ def run_core(
         PARAMS["mat"]: "params",
         PARAMS["rmac"]: "params",
     }
-    done, loading, consumed = False, None, 0
+    done, loading, consumed, depthwise = False, None, 0, seed
 
     async def feed(ctx):
         for task in program.tasks:
@@ -82,7 +82,7 @@ def run_core(
                     ctx.set(port.valid, 0)
 
     async def dispatch(ctx):
-        nonlocal done, loading, consumed
+        nonlocal done, loading, consumed, depthwise
         for task in program.tasks:
             if task.opcode is Opcode.STORE:
                 continue
@@ -97,8 +97,9 @@ def run_core(
                     | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}
                 ),
             )
-            # Sooner than the dispatcher, which takes and checks it first.
-            ctx.set(dut.rmac_pending, task.opcode is Opcode.DW)
+            # Sooner than the dispatcher, which takes and checks it first; every second one as if it had found R-MAC idle.
+            depthwise += task.opcode is Opcode.DW
+            ctx.set(dut.rmac_pending, task.opcode is Opcode.DW and depthwise % 2)
             while (
                 (needs & Unit.MAT and ctx.get(dut.mat_occupied if early & Unit.MAT else dut.mat_busy))
                 or (needs & Unit.RMAC and ctx.get(dut.rmac_occupied if early & Unit.RMAC else dut.rmac_busy))
@@ -113,6 +114,7 @@ def run_core(
                 continue
             start = dut.mat_start if task.unit is Unit.MAT else dut.rmac_start
             ctx.set(start, 1)
+            ctx.set(dut.rmac_pending, task.opcode is Opcode.DW)
             await ctx.tick()
             ctx.set(start, 0)
             ctx.set(dut.rmac_pending, 0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Const
+from amaranth import Const, ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -515,6 +515,39 @@ def test_depthwise_begins_like_others_when_it_has_waited_for_its_lanes(config, f
         free = first[-1] + 1
         (_, second) = beats_behind(tasks, config, [5, 5 + waited + 1], [5 + waited, free + 1 + waited])
         assert second[0] == free + 1 + waited + START + max(0, setup - 1 - waited) and len(second) == tasks[1].beats(config)
+
+
+@pytest.mark.parametrize("waited", [1, 3, 30])
+def test_a_reset_leaves_no_depthwise_task_prepared(waited):
+    """The lanes of a task that waited when the program was given up are not those of the next program's."""
+    config, reset, beats = TOY, Signal(), []
+    given_up, task = depthwise(5, 1, 5, 9, 1, config, 1), depthwise(3, 1, 3, 5, 2, config, 0)
+    dut = DwSequencer(config)
+
+    async def testbench(ctx: Any) -> None:
+        for name, value in rmac_needs(config).items():
+            ctx.set(getattr(dut, name), value)
+        for one, cycles in ((given_up, waited), (task, 1)):
+            ctx.set(dut.coming, descriptor(one))
+            ctx.set(dut.pending, 1)
+            await ctx.tick().repeat(cycles)
+            ctx.set(dut.pending, 0)
+            if one is given_up:
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+        ctx.set(dut.task, descriptor(task))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+            if ctx.get(dut.beat_valid):
+                beats.append({name: plain(ctx.get(dut.beat[name])) for name in ("px", "outside", "mask")})
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(dut), testbench)
+    expected, _, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config))
+    assert beats == [{name: beat[name] for name in ("px", "outside", "mask")} for beat in expected]
 
 
 @pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
