@@ -33,6 +33,8 @@ class Core(wiring.Component):
     -------
     mat_start, rmac_start : In(1), task : In(DESCRIPTOR)
         A task for MAT or R-MAC, only while it is not occupied; a joint PW task needs both and is started by ``mat_start`` alone.
+    rmac_pending : In(1)
+        ``task`` is a DW that will be started next: from some cycle on to that of its start.
     mat_busy, rmac_busy : Out(1)
         Until the last result is readable.
     mat_occupied, rmac_occupied : Out(1)
@@ -71,6 +73,7 @@ class Core(wiring.Component):
                 "mat_start": In(1),
                 "rmac_start": In(1),
                 "task": In(DESCRIPTOR),
+                "rmac_pending": In(1),
                 "mat_busy": Out(1),
                 "rmac_busy": Out(1),
                 "mat_occupied": Out(1),
@@ -137,6 +140,7 @@ class Core(wiring.Component):
             mat.task.eq(self.task),
             rmac.start.eq(self.rmac_start | (self.mat_start & joint)),
             rmac.task.eq(self.task),
+            rmac.pending.eq(self.rmac_pending),
             self.mat_busy.eq(mat.busy),
             self.rmac_busy.eq(rmac.busy),
             self.mat_occupied.eq(mat.occupied),

@@ -13,7 +13,8 @@ from hw.units.layer_norm import LayerNormCore
 from hw.units.post_schedule import Schedule
 from hw.units.row_sum import RowSum
 
-#: Cycles from a dispatch strobe to the first beat that a sequencer can issue: the task register, the sequencer's own start.
+#: Cycles from a dispatch strobe to the first beat that a sequencer can issue: the task register, the sequencer's own start. A DW
+#: that has waited too short a time for its lanes (``Timing.dw_setup``) issues it later.
 START = 2
 #: Cycles from one dispatch to the next when nothing blocks: take, check, start.
 DISPATCH = 3
@@ -37,7 +38,7 @@ class Timing:
     pool_result: int
     #: From the push of a result to its being readable (and retired).
     written: int
-    #: Lanes' coordinates of a DW task.
+    #: Lanes' coordinates of a DW task, ``<< src_fold``: it begins at once when it has waited so long with R-MAC's last DW done.
     dw_setup: int
     #: From issuing the last beat of LayerNorm's first pass to the first beat of the second.
     ln_turn: int

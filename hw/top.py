@@ -126,6 +126,7 @@ class Accelerator(wiring.Component):
             core.task.eq(control.mat.task),
             core.mat_start.eq(control.mat.start),
             core.rmac_start.eq(control.rmac.start),
+            core.rmac_pending.eq(control.rmac_pending),
             control.mat.busy.eq(core.mat_busy),
             control.rmac.busy.eq(core.rmac_busy),
             control.mat_occupied.eq(core.mat_occupied),

@@ -37,7 +37,7 @@ class ControlUnit(wiring.Component):
         The descriptor fetch.
     mat, rmac, load, store : Out(TaskSignature)
         The units.
-    mat_occupied, rmac_occupied, mat_trailing, rmac_trailing : In(1)
+    mat_occupied, rmac_occupied, mat_trailing, rmac_trailing : In(1), rmac_pending : Out(1)
         As of :class:`hw.control.dispatch.Dispatch`.
     weights_start, weights_address, weights_beats, weights_repeated, weights_passes : Out
         For the reader of the weight stream; the strobe comes one cycle after the start was written.
@@ -73,6 +73,7 @@ class ControlUnit(wiring.Component):
             "rmac_occupied": In(1),
             "mat_trailing": In(1),
             "rmac_trailing": In(1),
+            "rmac_pending": Out(1),
             "load": Out(TaskSignature()),
             "store": Out(TaskSignature()),
             "weights_start": Out(1),
@@ -128,6 +129,7 @@ class ControlUnit(wiring.Component):
             dispatch.rmac_occupied.eq(self.rmac_occupied),
             dispatch.mat_trailing.eq(self.mat_trailing),
             dispatch.rmac_trailing.eq(self.rmac_trailing),
+            self.rmac_pending.eq(dispatch.rmac_pending),
             self.tag.eq(dispatch.tag),
             self.unit.eq(dispatch.unit),
         ]

@@ -68,6 +68,8 @@ class Dispatch(wiring.Component):
         The engine's tasks before its last one have not all ended; a task waits for this where its ``past`` says so.
     rmac_busy : Out(1)
         R-MAC has a task, its own or a joint one.
+    rmac_pending : Out(1)
+        ``rmac.task`` is a DW that has been checked and waits; still high in the cycle of its start.
     done : Out(1)
         END was taken and all units are idle; stays until reset, as ``error`` does.
     error : Out(ErrorCode)
@@ -93,6 +95,7 @@ class Dispatch(wiring.Component):
             "mat_trailing": In(1),
             "rmac_trailing": In(1),
             "rmac_busy": Out(1),
+            "rmac_pending": Out(1),
             "done": Out(1),
             "error": Out(ErrorCode),
             "index": Out(INDEX_BITS),
@@ -146,6 +149,7 @@ class Dispatch(wiring.Component):
                         m.d.sync += self.error.eq(code)
                         m.next = "STOP"
             with m.State("WAIT"):
+                m.d.comb += self.rmac_pending.eq(task.opcode == Opcode.DW)
                 with m.If((task.opcode == Opcode.END) & ~busy.any()):
                     m.d.comb += self.dispatched.eq(1)
                     m.d.sync += self.done.eq(1)

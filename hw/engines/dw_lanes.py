@@ -18,6 +18,10 @@ STEPS = 8
 CHUNKS = 1 << MAX_FOLD
 #: Where a coordinate lies: taps of an offset of -1, 1, -2, 2 from its pixel are beyond the map.
 _BEYOND = data.ArrayLayout(1, 4)
+#: What the lanes keep of a task.
+_TASK = data.StructLayout(
+    {name: DESCRIPTOR[name].shape for name in ("h_in", "w_in", "w_out", "kernel", "stride", "step_x", "step_y", "src_fold")}
+)
 
 
 class DwLanes(wiring.Component):
@@ -27,24 +31,24 @@ class DwLanes(wiring.Component):
     registers that turns by one pixel in a step, and beside it one of what there is to know of the pixels moved. Where a segment
     has fewer pixels than the largest one, they are the last ones of each row; what is before them has no meaning, nor have pixels
     beyond the last one of the map (at stride 2: of its row), of which nothing is written. At stride 2 a segment has one pixel
-    of each unit, and a row of the map begins with the first unit's.
+    of each unit, and a row of the map begins with the first unit's. The first segment's pixels come one a cycle, before there is
+    anything else of the task.
 
     Members
     -------
     start : In(1), task : In(DESCRIPTOR)
-        Begin with the first segment of a task.
+        Prepare the first segment of this task, of which the lanes keep what they need. No segment is shown any more.
     ready : Out(1)
-        In the last of the ``l << src_fold`` cycles after ``start``: ``outside`` is valid from the next one on.
-    busy : Out(1)
-        From the cycle after ``start`` to ``ready``.
+        The first segment can be shown: from the ``(l << src_fold) + 1``-th cycle after ``start`` to the next one.
     move : In(1)
-        The next segment from the next cycle on: at least ``STEPS + 1`` cycles after ``ready`` or the last one.
+        Show the next segment, or the first one, from the next cycle on: while ``ready``, and at least ``STEPS + 1`` cycles after
+        the last one.
     row_end : In(1)
-        Stride 2: this segment is the last one of its row.
+        Stride 2: the segment shown is the last one of its row.
     ky, kx : In(3)
         The tap.
     outside : Out(ArrayLayout(l, wide))
-        Pixels whose tap lies beyond the map, for each group of lanes, in the same cycle.
+        Pixels of the segment shown whose tap lies beyond the map, for each group of lanes, in the same cycle.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -53,7 +57,6 @@ class DwLanes(wiring.Component):
             "start": In(1),
             "task": In(DESCRIPTOR),
             "ready": Out(1),
-            "busy": Out(1),
             "move": In(1),
             "row_end": In(1),
             "ky": In(3),
@@ -64,30 +67,30 @@ class DwLanes(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Units that step, and what is made of their results."""
         m = Module()
-        config, task = self.config, self.task
+        config, task = self.config, Signal(_TASK, name="kept")
         units = config.l * CHUNKS // STEPS
         coordinate = DESCRIPTOR["w_in"].width
         two = task.stride == 2
 
         # The first segment comes pixel by pixel, the others of all units at once.
-        count, step, fill = Signal(range(units * STEPS + 1)), Signal(range(STEPS + 1), init=STEPS), Signal()
-        fill_x, fill_y, later_y = (Signal(coordinate, name=name) for name in ("fill_x", "fill_y", "later_y"))
+        # After a reset there is none to prepare.
+        count, step, fill = Signal(range(units * STEPS + 1), init=config.l), Signal(range(STEPS + 1), init=STEPS), Signal()
+        fill_x, fill_y = Signal(coordinate), Signal(coordinate)
         m.d.comb += [
-            self.ready.eq(self.busy & (count == config.l << task.src_fold)),
-            fill.eq(self.start | (self.busy & ~self.ready)),
-            fill_y.eq(Mux(self.start, task.y_start, later_y)),
+            # The count ends with the power of two.
+            self.ready.eq(count.bit_select(exact_log2(config.l) + task.src_fold, 1)),
+            fill.eq(~self.ready),
         ]
         wraps = (fill_x == task.w_out - 1) & ~two
         with m.If(fill):
-            m.d.sync += [count.eq(count + 1), fill_x.eq(Mux(wraps, 0, fill_x + 1)), later_y.eq(fill_y + wraps)]
+            m.d.sync += [count.eq(count + 1), fill_x.eq(Mux(wraps, 0, fill_x + 1)), fill_y.eq(fill_y + wraps)]
         with m.If(step != STEPS):
             m.d.sync += step.eq(step + 1)
-        with m.If(self.ready):
-            m.d.sync += [self.busy.eq(0), count.eq(0), fill_x.eq(0)]
-        with m.If(self.ready | self.move):
+        with m.If(self.move):
             m.d.sync += step.eq(0)
         with m.If(self.start):
-            m.d.sync += [self.busy.eq(1), step.eq(STEPS)]
+            m.d.sync += [task[name].eq(self.task[name]) for name in _TASK.members]
+            m.d.sync += [count.eq(0), fill_x.eq(0), fill_y.eq(self.task.y_start), step.eq(STEPS)]
 
         move_x, over, move_y = Signal(coordinate), Signal(signed(coordinate + 1)), Signal(DESCRIPTOR["step_y"].width)
         m.d.comb += [
@@ -116,15 +119,15 @@ class DwLanes(wiring.Component):
                 m.d.sync += [*(row[i].eq(row[i + 1]) for i in range(STEPS - 1)), row[-1].eq(after)]
                 m.d.sync += [coming[i].eq(coming[i + 1]) for i in range(STEPS - 1)]
                 m.d.sync += [coming[-1].y.eq(beyond_y(after.y)), coming[-1].x.eq(beyond_x(after.x))]
-            with m.If(self.ready | self.move):
+            with m.If(self.move):
                 m.d.sync += [shown[i][unit].eq(coming[i]) for i in range(STEPS)]
 
-        met_y, met_x = self._tap(self.ky), self._tap(self.kx)
+        met_y, met_x = self._tap(task, self.ky), self._tap(task, self.kx)
         chunks = Signal(data.ArrayLayout(config.l, CHUNKS))
         for pixel, found in enumerate(shown[i][unit] for i in range(STEPS) for unit in range(units)):
             m.d.comb += chunks.as_value()[pixel].eq(met_y(found.y) | met_x(found.x))
         for group in range(config.wide):
-            m.d.comb += self.outside[group].eq(self._chunk(chunks, group))
+            m.d.comb += self.outside[group].eq(self._chunk(task, chunks, group))
         return m
 
     def _edges(self, m: Module, name: str, size: Value, two: Value) -> Callable[[Value], Value]:
@@ -143,15 +146,15 @@ class DwLanes(wiring.Component):
 
         return edges
 
-    def _tap(self, k: Value) -> Callable[[Value], Value]:
+    def _tap(self, task: data.View, k: Value) -> Callable[[Value], Value]:
         """Picks of ``_BEYOND`` what counts for a tap."""
-        radius = self.task.kernel >> 1
+        radius = task.kernel >> 1
         farther, away = (radius == 2) & ~k[0], k != radius
         return lambda beyond: away & chosen(Cat(k > radius, farther), *beyond)
 
-    def _chunk(self, chunks: data.View, group: int) -> Value:
+    def _chunk(self, task: data.View, chunks: data.View, group: int) -> Value:
         """The pixels of a group of lanes: chunk 0 is the first of ``1 << fold`` at the end."""
-        fold, found = self.task.src_fold, chunks[CHUNKS - 1]
+        fold, found = task.src_fold, chunks[CHUNKS - 1]
         for value in range(1, MAX_FOLD + 1):
             found = Mux(fold == value, chunks[CHUNKS - (1 << value) + group // (self.config.wide >> value)], found)
         return found

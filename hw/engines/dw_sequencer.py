@@ -39,12 +39,17 @@ class DwSequencer(wiring.Component):
     At stride 1 a segment is ``l`` consecutive pixels of the flattened map; at stride 2 up to ``l / 2`` pixels of one row. Where
     channel groups are folded (stride 1, ``fold`` = ``src_fold``) a segment is ``l << fold`` pixels: chunk ``j`` of them belongs
     to the ``wide >> fold`` groups of lanes from ``j * (wide >> fold)`` on, and all ``wide`` are results, of which those beyond
-    the channel groups are not written. A task may begin with any row of the output map, ``y_start``. After ``start`` the first
-    segment's coordinates come one pixel a cycle (`hw.engines.dw_lanes`), so the first beat comes :meth:`setup_cycles` later.
+    the channel groups are not written. A task may begin with any row of the output map, ``y_start``.
+
+    The first segment's coordinates come one pixel a cycle (`hw.engines.dw_lanes`): while the task waits to be dispatched, as soon
+    as the one before has issued its last beat. A task dispatched :meth:`setup_cycles` later, or still later, begins like another
+    sequencer's.
 
     Members
     -------
     start, task, busy, beat_valid, beat, free : see :class:`hw.engines.mat_sequencer.MatSequencer`
+    pending : In(1), coming : In(DESCRIPTOR)
+        ``coming`` will be the next task: from some cycle on to its dispatch, one cycle before ``start``.
     weights, params, space : In
         Rows of the rings and room in the result queue.
     issue : Out
@@ -57,6 +62,8 @@ class DwSequencer(wiring.Component):
             {
                 "start": In(1),
                 "task": In(DESCRIPTOR),
+                "pending": In(1),
+                "coming": In(DESCRIPTOR),
                 "busy": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
                 "params": In(range(config.param_rows + 1)),
@@ -72,7 +79,7 @@ class DwSequencer(wiring.Component):
 
     @staticmethod
     def setup_cycles(config: AcceleratorConfig, fold: int = 0) -> int:
-        """Cycles by which the first beat comes later than another sequencer's."""
+        """Cycles for which a task has to be pending before its dispatch, without another one's beats, not to begin later."""
         return config.l << fold
 
     def elaborate(self, platform: object) -> Module:
@@ -83,7 +90,7 @@ class DwSequencer(wiring.Component):
         two, fold = task.stride == 2, task.src_fold
 
         m.submodules.lanes = lanes = DwLanes(config)
-        running = Signal()
+        prepared, late, running, begin = Signal(), Signal(), Signal(), Signal()
         out_px = Signal(PIXEL_BITS)
         origin = Signal(signed(PIXEL_BITS + 2))  # input pixel under lane 0's centre tap
         line = Signal(signed(PIXEL_BITS + 2))  # the same at the row's first segment (stride 2)
@@ -121,7 +128,7 @@ class DwSequencer(wiring.Component):
             has_room.eq(~last_tap | ((self.space >= steps) & (self.params > (set_cg + steps - 1) >> bits))),
             go.eq(running & has_weights & has_room),
             self.issue.eq(Mux(go & last_tap, steps, 0)),
-            self.busy.eq(lanes.busy | running),
+            self.busy.eq(late | running),
             self.stall_weights.eq(running & ~has_weights),
             self.stall_results.eq(running & has_weights & ~has_room),
         ]
@@ -130,9 +137,11 @@ class DwSequencer(wiring.Component):
         limit, mask = Signal(len(pixels)), Signal(config.l << MAX_FOLD)
         m.d.comb += [limit.eq(Mux(last_segment, left, pixels)), *(bit.eq(i < limit) for i, bit in enumerate(mask))]
         m.d.comb += [
-            lanes.start.eq(self.start),
-            lanes.task.eq(task),
-            lanes.move.eq(go & last_tap & last_set),
+            # Neither for a task that is prepared, nor while another one needs the lanes.
+            lanes.start.eq(self.pending & ~prepared & ~late & ~running),
+            lanes.task.eq(self.coming),
+            begin.eq((self.start | late) & lanes.ready),
+            lanes.move.eq(begin | (go & last_tap & last_set)),
             lanes.row_end.eq(row_end),
             lanes.ky.eq(ky),
             lanes.kx.eq(kx),
@@ -185,10 +194,15 @@ class DwSequencer(wiring.Component):
                     m.d.sync += left_in_row.eq(Mux(row_end, task.w_out, left_in_row - config.l // 2))
                     with m.If(last_segment):
                         m.d.sync += running.eq(0)
-        with m.If(lanes.ready):
-            m.d.sync += running.eq(1)
+        with m.If(lanes.start):
+            m.d.sync += prepared.eq(1)
+        with m.If(begin):
+            m.d.sync += [running.eq(1), late.eq(0)]
+        with m.Elif(self.start):
+            m.d.sync += late.eq(1)
         with m.If(self.start):
             m.d.sync += [
+                prepared.eq(0),
                 left_in_row.eq(task.w_out),
                 out_px.eq(task.px_start),
                 origin.eq(task.px_in),

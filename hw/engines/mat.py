@@ -38,6 +38,8 @@ class JointSignature(wiring.Signature):
     -------
     en, offset, free : Out
         Reads and releases of the weight ring.
+    leave : Out
+        Rows that will be released: no beat needs them any more.
     x : Out(words)
         The word of every block, when its weights come out of the ring.
     valid, first : Out(1)
@@ -60,6 +62,7 @@ class JointSignature(wiring.Signature):
                 "en": Out(1),
                 "offset": Out(ceil_log2(config.weight_rows)),
                 "free": Out(range(config.weight_rows + 1)),
+                "leave": Out(range(config.weight_rows + 1)),
                 "x": Out(words(config)),
                 "valid": Out(1),
                 "first": Out(1),
@@ -283,6 +286,7 @@ class MatEngine(wiring.Component):
             self.joint.en.eq(en & joint),
             self.joint.offset.eq(offset),
             self.joint.free.eq(Mux(joint, free, 0)),
+            self.joint.leave.eq(Mux(task.joint, sequencer.free, 0)),
             self.joint.issue.eq(sequencer.issue & task.joint),
             self.z_row.eq(z_row + offset),
         ]

@@ -30,6 +30,8 @@ class RMacEngine(wiring.Component):
     -------
     start : In(1), task : In(DESCRIPTOR)
         A task, only while not ``occupied``. A joint PW task is started here and in MAT at once.
+    pending : In(1)
+        ``task`` is a DW that will be the next one: from some cycle on to that of its ``start``.
     busy : Out(1)
         Until its last result has been retired.
     occupied : Out(1)
@@ -62,6 +64,7 @@ class RMacEngine(wiring.Component):
             {
                 "start": In(1),
                 "task": In(DESCRIPTOR),
+                "pending": In(1),
                 "busy": Out(1),
                 "occupied": Out(1),
                 "trailing": Out(1),
@@ -121,6 +124,8 @@ class RMacEngine(wiring.Component):
             dw.start.eq(state.started & is_dw),
             head.start.eq(state.started & ~is_dw & ~is_pw),
             dw.task.eq(task),
+            dw.pending.eq(self.pending),
+            dw.coming.eq(self.task),
             head.task.eq(task),
             dw.params.eq(state.params),
             head.params.eq(state.params),
@@ -170,10 +175,10 @@ class RMacEngine(wiring.Component):
         # As in MAT: the row must come out with the word, and what a beat releases is released when it reads.
         wait = self.read_latency - RowRing.latency
         free = delayed(m, dw.free, wait, "ring_free", reset=True)
-        # A depthwise layer's setup is longer than this, so it finds the rows of a joint task before it released.
         is_pw = delayed(m, is_pw, wait, "ring_pw", reset=True)
+        # A DW may begin when MAT has issued a joint task's last beat: rows that this one has yet to release are not the DW's.
         leaving = Signal.like(self.weights.filled)
-        m.d.sync += leaving.eq(leaving + dw.free - free)
+        m.d.sync += leaving.eq(leaving + (dw.free | self.joint.leave) - self.weights.free)
         m.d.comb += [
             dw.weights.eq(self.weights.filled - leaving - dw.free),
             self.joint.weights.eq(self.weights.filled),

@@ -84,6 +84,8 @@ class _Run:
         # The last LOAD, and its place among the tasks while its end is not known.
         self.loading: Loading | None = None
         self.unfinished: int | None = None
+        # When R-MAC's lanes are those of the next DW task.
+        self.lanes_free = 0
         # When post-processing has had all results of the last DW task, were it never idle from its first beat on.
         self.depthwise_results = 0
         self.dispatched = memory.latency + FETCH - DISPATCH
@@ -98,9 +100,10 @@ class _Run:
             early = Unit(task.get("early"))
             free = (self.open[unit] if unit & early else self.idle[unit] for unit in Unit if unit & needs)
             past = (self.past[unit] for unit in Unit if unit & Unit(task.get("past")))
-            start = max([self.dispatched + DISPATCH, *free, *past])
+            checked = self.dispatched + DISPATCH
+            start = max([checked, *free, *past])
             self.dispatched = start
-            issued, end, work = self._run(task, start)
+            issued, end, work = self._run(task, start, checked)
             units = (task.unit, Unit.RMAC) if task.joint else (task.unit,)
             for last in (latest[unit] for unit in units if unit in latest):
                 times[last] = replace(times[last], end=min(times[last].end, start))
@@ -123,8 +126,8 @@ class _Run:
             times[self.unfinished] = replace(times[self.unfinished], end=self.loading.end)
             self.unfinished = None
 
-    def _run(self, task: Task, start: int) -> tuple[int, int, int]:
-        """When the last beat was issued, when the unit is idle, and the beats."""
+    def _run(self, task: Task, start: int, checked: int) -> tuple[int, int, int]:
+        """When the last beat was issued, when the unit is idle, and the beats; the task has waited since ``checked``."""
         match task.opcode:
             case Opcode.LOAD:
                 self._load(task, start)
@@ -141,7 +144,8 @@ class _Run:
             case Opcode.LN:
                 return self._layer_norm(task, start + START)
             case Opcode.DW:
-                return self._depthwise(task, start + START + (self.timing.dw_setup << task.get("src_fold")))
+                prepared = max(checked, self.lanes_free) + (self.timing.dw_setup << task.get("src_fold"))
+                return self._depthwise(task, max(start, prepared) + START)
             case _:
                 return self._head(task, start + START)
         # Of two results that arrive at once, R-MAC's is taken first and MAT's a cycle later.
@@ -272,6 +276,7 @@ class _Run:
                     issued[index] = now
             self.issued_sets.append([] if task.get("src_fold") else issued)
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
+        self.lanes_free = now + 1
         weights.release(rows * sets, now + timing.ring)
         pushed = now + timing.dw_result + last_steps - 1
         end = pushed + timing.written + IDLE

@@ -306,6 +306,30 @@ def swapped_halves() -> type:
     return Swapped
 
 
+def rewired(unit: type, name: str, value: Callable[[Module, Any], Any]) -> type:
+    """The unit with something else at one of its inputs: made of all of them."""
+
+    class Rewired(unit):
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.submodules.inner = inner = unit(self.config)
+            for (port,), member, outside in self.signature.flatten(self):
+                within = getattr(inner, port)
+                source, target = (outside, within) if member.flow == In else (within, outside)
+                m.d.comb += Value.cast(target).eq(Value.cast(value(m, self) if port == name else source))
+            return m
+
+    return Rewired
+
+
+def as_soon_as_there_is_one(m: Module, lanes: Any) -> Value:
+    """Lanes are prepared for a task whether another one needs them or not."""
+    task = Value.cast(lanes.task)
+    seen = Signal.like(task)
+    m.d.sync += seen.eq(task)
+    return lanes.start | ((lanes.task.opcode == Opcode.DW) & (task != seen))
+
+
 def upper_half_written(self: Any, m: Any) -> Value:
     """Results joined by slots do not say so."""
     true_arbitrate(self, m)
@@ -557,6 +581,19 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "always the first segment": ("hw.engines.dw_sequencer.DwLanes", tampered(DwLanes, move=constant(0)), block, 0),
+    "lanes prepared while the last task needs them": (
+        "hw.engines.dw_sequencer.DwLanes",
+        rewired(DwLanes, "start", as_soon_as_there_is_one),
+        pool_over_old_values,
+        0,
+    ),
+    "lanes prepared for the task that runs": (
+        "hw.engines.rmac.DwSequencer",
+        rewired(DwSequencer, "coming", lambda m, sequencer: sequencer.task),
+        block,
+        0,
+    ),
+    "lanes not waited for": ("hw.engines.dw_sequencer.DwLanes", tampered(DwLanes, ready=ONES), pool_over_old_values, 0),
     "outside as in the first chunk": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", lambda outside: Cat(outside[0] for _ in range(TOY.wide)))),

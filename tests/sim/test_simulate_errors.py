@@ -100,8 +100,14 @@ def test_a_program_without_end_and_bad_weights_each_followed_by_a_good_run(dram,
     def flipped(at: int) -> bytes:
         return weights[:at] + bytes([weights[at] ^ 0x80]) + weights[at + 1:]
 
+    # The second depthwise task, of another form than the first, waits behind a product without weights: R-MAC has prepared it.
+    waiting = [index for index, task in enumerate(program.tasks) if task.opcode is Opcode.DW][1]
+    behind = sum(packet.beats(TOY) for task in program.tasks[: waiting - 1] for packet in task.packets)
+    assert program.tasks[waiting - 1].opcode is Opcode.PW and program.tasks[waiting - 1].packets
+
     hasty = {"watchdog": PATIENCE}
     cases = [
+        (good.changed(weights_beats=behind, **hasty), ErrorCode.WATCHDOG, waiting),
         (good.changed(program_count=count - 1, **hasty), ErrorCode.WATCHDOG, count - 2),
         (good.changed(program_count=1, **hasty), ErrorCode.WATCHDOG, 0),
         (good.changed(program_count=0, **hasty), ErrorCode.WATCHDOG, 0),

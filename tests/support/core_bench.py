@@ -65,7 +65,7 @@ def run_core(
         PARAMS["mat"]: "params",
         PARAMS["rmac"]: "params",
     }
-    done, loading, consumed = False, None, 0
+    done, loading, consumed, depthwise = False, None, 0, seed
 
     async def feed(ctx):
         for task in program.tasks:
@@ -82,12 +82,24 @@ def run_core(
                     ctx.set(port.valid, 0)
 
     async def dispatch(ctx):
-        nonlocal done, loading, consumed
+        nonlocal done, loading, consumed, depthwise
         for task in program.tasks:
             if task.opcode is Opcode.STORE:
                 continue
             needs = task.wait | task.unit | (Unit.RMAC if task.joint else Unit(0))
             early, past = task.get("early"), task.get("past")
+            values = unpack(task.descriptor())
+            ctx.set(
+                dut.task,
+                DESCRIPTOR.const(
+                    {name: values[name] for name in values if name not in ("opcode", "src", "dst", "dst2", "act", "res_src")}
+                    | {"opcode": Opcode(values["opcode"]), "act": task.fields.get("act", 0)}
+                    | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}
+                ),
+            )
+            # Sooner than the dispatcher, which takes and checks it first; every second one as if it had found R-MAC idle.
+            depthwise += task.opcode is Opcode.DW
+            ctx.set(dut.rmac_pending, task.opcode is Opcode.DW and depthwise % 2)
             while (
                 (needs & Unit.MAT and ctx.get(dut.mat_occupied if early & Unit.MAT else dut.mat_busy))
                 or (needs & Unit.RMAC and ctx.get(dut.rmac_occupied if early & Unit.RMAC else dut.rmac_busy))
@@ -100,19 +112,12 @@ def run_core(
                 loading, consumed = task, 0
                 ctx.set(dut.load_progress, 0)
                 continue
-            values = unpack(task.descriptor())
-            ctx.set(
-                dut.task,
-                DESCRIPTOR.const(
-                    {name: values[name] for name in values if name not in ("opcode", "src", "dst", "dst2", "act", "res_src")}
-                    | {"opcode": Opcode(values["opcode"]), "act": task.fields.get("act", 0)}
-                    | {name: Buffer(values[name]) for name in ("src", "dst", "dst2", "res_src")}
-                ),
-            )
             start = dut.mat_start if task.unit is Unit.MAT else dut.rmac_start
             ctx.set(start, 1)
+            ctx.set(dut.rmac_pending, task.opcode is Opcode.DW)
             await ctx.tick()
             ctx.set(start, 0)
+            ctx.set(dut.rmac_pending, 0)
             run.dispatched.append((task, 0))
         while ctx.get(dut.mat_busy) or ctx.get(dut.rmac_busy) or loading is not None:
             await ctx.tick()

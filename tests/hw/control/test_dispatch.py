@@ -88,6 +88,40 @@ def test_a_task_waits_for_what_came_before_an_engine_s_last_task(past):
     assert len(starts) == 1 and (starts[0] < 10 if not past else starts[0] == (20 if past & Unit.RMAC else 10))
 
 
+def pending_cycles(blobs: list[bytes], held: int, cycles: int = 40) -> tuple[list[int], list[int], set[int]]:
+    """Cycles in which a DW is pending and in which R-MAC gets a task, and the tags then shown; R-MAC is busy before ``held``."""
+    dut = Dispatch(TOY)
+    pending, starts, tags = [], [], set()
+
+    async def testbench(ctx):
+        for cycle in range(cycles):
+            ctx.set(dut.rmac.busy, cycle < held)
+            if ctx.get(dut.rmac_pending):
+                pending.append(cycle)
+                tags.add(ctx.get(dut.rmac.task.tag))
+            if ctx.get(dut.rmac.start):
+                starts.append(cycle)
+            await ctx.tick()
+
+    async def source(ctx):
+        await send(ctx, dut.i, [as_payload(blob) for blob in blobs], Stalls(0), [])
+
+    simulate(dut, testbench, background=[source])
+    return pending, starts, tags
+
+
+@pytest.mark.parametrize("held", [0, 20])
+def test_a_depthwise_task_is_pending_from_its_check_to_its_start(held):
+    """R-MAC can prepare it, and nothing else: not a task of another kind, nor one that was refused."""
+    pending, (start,), tags = pending_cycles([descriptor(Opcode.DW, tag=3)], held)
+    first = pending[0]
+    assert pending == list(range(first, start + 1)) and tags == {3}
+    assert start == max(first, held) and first < 5
+    for opcode in set(RUNS_ON) - {Opcode.DW}:
+        assert pending_cycles([descriptor(opcode)], held)[0] == []
+    assert pending_cycles([descriptor(Opcode.DW, kernel=4)], held) == ([], [], set())
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_order_and_wait_masks_are_kept(seed):
     rng = random.Random(seed)

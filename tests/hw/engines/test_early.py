@@ -19,15 +19,18 @@ from hw.delay import delayed
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mat_sequencer import MatSequencer
+from hw.engines.rmac import RMacEngine
 from hw.engines.task_state import TaskState
 from hw.interfaces import POST_FIELDS
-from hw.timing import START
+from hw.memory.act_buffer import ActBuffer
+from hw.memory.row_ring import RowRing
+from hw.timing import OPEN, START
 from tests.hw.axi.harness import simulate
 from tests.hw.engines.test_networks import with_attention
-from tests.hw.engines.test_parts import mat_needs, walk
+from tests.hw.engines.test_parts import descriptor, mat_needs, walk
 from tests.support import core_check
 from tests.support.networks import NetworkBuilder
-from tests.support.tamper import constant, tampered
+from tests.support.tamper import Instead, constant, tampered
 
 #: A short queue, so that maps of few pixels leave time enough.
 SHORT = TOY.with_(name="short-queue", result_depth=4)
@@ -266,6 +269,60 @@ def test_parameters_are_counted_and_given_back_task_by_task(taken_first):
         assert outputs() == (0, 2, 0)
 
     simulate(dut, testbench)
+
+
+def first_row_read(engine: RMacEngine, rows: int, arrives: int) -> tuple[int, int]:
+    """When a depthwise task behind a joint one of ``rows`` rows reads a row of the ring; its first one comes in a cycle."""
+    joint = Task("pw", Opcode.PW, {"joint": 1, "px_end": 4, "lp": 2, "tiles": 1, "depth": rows, "early": BOTH})
+    pixel = dict.fromkeys(("px_end", "tiles", "dst_cg_end", "stride", "h_in", "w_in", "w_out"), 1)
+    own = Task("dw", Opcode.DW, pixel | {"kernel": 3})
+    last, wait = 30, engine.read_latency - RowRing.latency
+    filled, read = rows, 0
+
+    async def testbench(ctx: Any) -> None:
+        nonlocal filled, read
+        ctx.set(engine.params_filled, 2)
+        ctx.set(engine.task, descriptor(joint))
+        ctx.set(engine.start, 1)
+        await ctx.tick()
+        ctx.set(engine.start, 0)
+        ctx.set(engine.task, descriptor(own))
+        ctx.set(engine.pending, 1)
+        for cycle in range(arrives + 40):
+            # MAT issues its last beat in the cycle ``last``.
+            ctx.set(engine.joint.sequencing, cycle <= last + 1)
+            ctx.set(engine.joint.leave, rows * (cycle == last + 1))
+            ctx.set(engine.joint.free, rows * (cycle == last + 1 + wait))
+            filled += 3 * (cycle == arrives)
+            ctx.set(engine.weights.filled, filled)
+            ctx.set(engine.start, cycle == last + OPEN)
+            if cycle == last + OPEN:
+                assert not ctx.get(engine.occupied)
+            if cycle == last + OPEN + 1:
+                ctx.set(engine.pending, 0)
+            if ctx.get(engine.weights.en) and not read:
+                read = cycle
+            filled -= ctx.get(engine.weights.free)
+            await ctx.tick()
+
+    simulate(engine, testbench)
+    return read - (1 + wait), last + OPEN + START
+
+
+class UncountedRows(RMacEngine):
+    """Rows of a joint task are out of account when they are released, not from the beat on that needs them last."""
+
+    def _elaborate_weights(self, m: Module, *args: Any) -> None:
+        RMacEngine._elaborate_weights(Instead(self, joint=Instead(self.joint, leave=self.joint.free)), m, *args)
+
+
+def test_a_depthwise_task_does_not_take_a_joint_one_s_rows_for_its_own():
+    """It begins while they are still in the ring, and waits for its own; where those are there, it waits for nothing."""
+    for arrives in (5, 80):
+        issued, earliest = first_row_read(RMacEngine(SHORT, ActBuffer.read_latency), 4, arrives)
+        assert issued == max(earliest, arrives)
+    issued, earliest = first_row_read(UncountedRows(SHORT, ActBuffer.read_latency), 4, 80)
+    assert issued < 80
 
 
 # ---- faults -------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Const
+from amaranth import Const, ResetInserter, Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import FIELD_BITS, OWN_BITS, MacBlock
 from hw.engines.mat_sequencer import MatSequencer
 from hw.engines.result_queue import ResultQueue
+from hw.timing import START
 from quant.contract import ACC_BITS
 from tests.hw.units.drive import plain, simulate, stream_through
 from tests.support.tamper import constant, tampered
@@ -218,24 +219,45 @@ def descriptor(task: Task) -> Any:
 
 
 def walk(
-    dut: Any, task: Task, config: AcceleratorConfig, *, needs: dict[str, int], stall: float = 0.0, before: Task | None = None
+    dut: Any,
+    task: Task,
+    config: AcceleratorConfig,
+    *,
+    needs: dict[str, int],
+    stall: float = 0.0,
+    before: Task | None = None,
+    waited: int = 0,
+    behind: int = 1 << 20,
 ) -> tuple[list[dict], int, int]:
     """All beats of a task, the results that it issued and the cycles that it took; ``needs`` stay away in some cycles.
 
-    It starts as soon as the one ``before`` has ended.
+    It starts as soon as the one ``before`` has ended. A DW is pending in ``waited`` cycles before its dispatch, and from the
+    cycle ``behind`` of another one's on.
     """
     rng, beats = random.Random(3), []
     totals = {"issued": 0, "cycles": 0}
 
     async def testbench(ctx: Any) -> None:
+        def pending(coming: Task | None) -> None:
+            if isinstance(dut, DwSequencer):
+                ctx.set(dut.pending, coming is not None)
+                # Whatever comes when none is pending.
+                ctx.set(dut.coming, descriptor(coming) if coming else DESCRIPTOR.const({"src_fold": 3, "w_out": 77}))
+
         for one in [task] if before is None else [before, task]:
             beats.clear()
+            pending(one)
+            for _ in range(waited + 1 if isinstance(dut, DwSequencer) else 0):
+                await ctx.tick()
+            pending(None)
             totals.update(issued=0, cycles=0)
             ctx.set(dut.task, descriptor(one))
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
             while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+                if one is before and totals["cycles"] == behind:
+                    pending(task)
                 for name, value in needs.items():
                     ctx.set(getattr(dut, name), 0 if rng.random() < stall else value)
                 if ctx.get(dut.beat_valid):
@@ -385,7 +407,9 @@ def test_depthwise_beats_of_any_map(draws: st.DataObject):
         tasks.append(((kernel, stride, height, width, groups), fold, (first, end)))
     (before, before_fold, before_rows), (after, fold, rows) = tasks
     stall = draws.draw(st.sampled_from((0.0, 0.3)))
-    check_depthwise_beats(*after, TOY, fold, rows, stall, depthwise(*before, TOY, before_fold, before_rows))
+    # Lanes are prepared at the last moment, before, or amid the beats of the other task.
+    pending = {"waited": draws.draw(st.integers(0, 20)), "behind": draws.draw(st.integers(0, 200))}
+    check_depthwise_beats(*after, TOY, fold, rows, stall, depthwise(*before, TOY, before_fold, before_rows), **pending)
 
 
 def depthwise(kernel, stride, height, width, groups, config, fold, rows=None):
@@ -414,11 +438,14 @@ def depthwise(kernel, stride, height, width, groups, config, fold, rows=None):
     )
 
 
-def check_depthwise_beats(kernel, stride, height, width, groups, config, fold, rows=None, stall=0.3, before=None):
+def check_depthwise_beats(
+    kernel, stride, height, width, groups, config, fold, rows=None, stall=0.3, before=None, **pending
+):
     out_h, out_w = -(-height // stride), -(-width // stride)
     first_row, end_row = rows or (0, out_h)
     task, share = depthwise(kernel, stride, height, width, groups, config, fold, rows), config.wide >> fold
-    beats, issued, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config), stall=stall, before=before)
+    needs = rmac_needs(config)
+    beats, issued, _ = walk(DwSequencer(config), task, config, needs=needs, stall=stall, before=before, **pending)
     assert len(beats) == task.beats(config) and issued == task.results(config)
     met: dict[tuple[int, int], list] = {}
     tap = {}
@@ -447,6 +474,80 @@ def check_depthwise_beats(kernel, stride, height, width, groups, config, fold, r
             expected |= {(y * out_w + x, cg): sources for cg in range(0, groups, config.wide)}
     assert met == expected
     assert max(beat["progress"] for beat in beats) == end_row * out_w and [beat for beat in beats if beat["last"]][-1]["seg_last"]
+
+
+def beats_behind(tasks: list[Task], config: AcceleratorConfig, pending: list[int], dispatched: list[int]) -> list[list[int]]:
+    """Cycles in which each depthwise task's beats are issued; cycles in which each is pending first, and is dispatched."""
+    dut, issued = DwSequencer(config), [[] for _ in tasks]
+
+    async def testbench(ctx: Any) -> None:
+        for name, value in rmac_needs(config).items():
+            ctx.set(getattr(dut, name), value)
+        current = -1
+        for cycle in range(dispatched[-1] + 400):
+            waits = [task for task, first, last in zip(tasks, pending, dispatched, strict=True) if first <= cycle <= last]
+            ctx.set(dut.pending, len(waits))
+            if waits:
+                ctx.set(dut.coming, descriptor(waits[0]))
+            ctx.set(dut.start, cycle - 1 in dispatched)
+            if cycle - 1 in dispatched:
+                current += 1
+                ctx.set(dut.task, descriptor(tasks[current]))
+            if ctx.get(dut.beat_valid):
+                issued[current].append(cycle - 1)
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    return issued
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
+def test_depthwise_begins_like_others_when_it_has_waited_for_its_lanes(config, fold):
+    """One that waits for long, for a cycle too short a time, and not at all; behind none and behind another one's last beat."""
+    setup = DwSequencer.setup_cycles(config, fold)
+    assert setup == config.l << fold
+    tasks = [depthwise(3, 1, 3, 5, 1, config, fold), depthwise(5, 1, 5, 4, 1, config, fold)]
+    for waited in (0, 1, setup - 1, setup, setup + 1, 100):
+        (first,) = beats_behind(tasks[:1], config, [5], [5 + waited])
+        assert first[0] == 5 + waited + START + max(0, setup - waited) and len(first) == tasks[0].beats(config)
+        # The second one is pending all the time, and is dispatched so many cycles after the lanes are free.
+        free = first[-1] + 1
+        (_, second) = beats_behind(tasks, config, [5, 5 + waited + 1], [5 + waited, free + 1 + waited])
+        assert second[0] == free + 1 + waited + START + max(0, setup - 1 - waited) and len(second) == tasks[1].beats(config)
+
+
+@pytest.mark.parametrize("waited", [1, 3, 30])
+def test_a_reset_leaves_no_depthwise_task_prepared(waited):
+    """The lanes of a task that waited when the program was given up are not those of the next program's."""
+    config, reset, beats = TOY, Signal(), []
+    given_up, task = depthwise(5, 1, 5, 9, 1, config, 1), depthwise(3, 1, 3, 5, 2, config, 0)
+    dut = DwSequencer(config)
+
+    async def testbench(ctx: Any) -> None:
+        for name, value in rmac_needs(config).items():
+            ctx.set(getattr(dut, name), value)
+        for one, cycles in ((given_up, waited), (task, 1)):
+            ctx.set(dut.coming, descriptor(one))
+            ctx.set(dut.pending, 1)
+            await ctx.tick().repeat(cycles)
+            ctx.set(dut.pending, 0)
+            if one is given_up:
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+        ctx.set(dut.task, descriptor(task))
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while ctx.get(dut.busy) or ctx.get(dut.beat_valid):
+            if ctx.get(dut.beat_valid):
+                beats.append({name: plain(ctx.get(dut.beat[name])) for name in ("px", "outside", "mask")})
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(dut), testbench)
+    expected, _, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config))
+    assert beats == [{name: beat[name] for name in ("px", "outside", "mask")} for beat in expected]
 
 
 @pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)

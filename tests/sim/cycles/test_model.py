@@ -10,7 +10,8 @@ from hw.compiler.compile import compile_network
 from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import IDLE
+from hw.memory.act_buffer import ActBuffer
+from hw.timing import DISPATCH, IDLE, START, Timing
 from quant.checkpoints import load
 from quant.inspect import layer_table
 from sim.bench.runner import RunResult
@@ -53,6 +54,24 @@ def test_every_layer_of_the_built_in_network_takes_what_was_foretold(program, la
     assert wrong == {}
     assert abs(report.cycles_predicted / report.cycles - 1) <= TOTAL
     assert report.counters["weight_beats_read"] == predict(program).weight_beats == program.weight_beats
+
+
+@needs_simulator
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_a_depthwise_task_that_has_waited_begins_like_others(program, latency):
+    """Its first result is written so many cycles after its dispatch as its taps take and results are on their way, exactly."""
+    _, result = measured(latency)
+    timing, tags = Timing.of(TOY), {layer.name: tag for tag, layer in enumerate(digits_artifact().layers)}
+    dispatched = [int(cycle) for cycle in result.dispatches["cycle"]]
+    way = START - 1 + timing.dw_result + timing.written - ActBuffer.write_latency
+    found = {}
+    for index, task in enumerate(program.tasks):
+        if task.opcode is Opcode.DW:
+            waited = dispatched[index] - dispatched[index - 1] - DISPATCH
+            assert waited > timing.dw_setup << task.get("src_fold")
+            written = result.writes["cycle"][result.writes["tag"] == tags[task.layer]]
+            found[task.layer] = int(written[written > dispatched[index]].min()) - dispatched[index] - task.get("kernel") ** 2
+    assert found == dict.fromkeys(found, way) and len(found) == 8
 
 
 @needs_simulator
