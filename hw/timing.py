@@ -40,7 +40,7 @@ class Timing:
     written: int
     #: Lanes' coordinates of a DW task, ``<< src_fold``: it begins at once when it has waited so long with R-MAC's last DW done.
     dw_setup: int
-    #: From issuing the last beat of LayerNorm's first pass to the first beat of the second.
+    #: From issuing the last beat of a phase with LayerNorm's first pass to the last beat of the next phase, at least.
     ln_turn: int
     #: From issuing a beat to its read of the ring (and the release of rows).
     ring: int
@@ -71,7 +71,7 @@ class Timing:
             pool_result=1 + read + sums.latency + 1,
             written=QUEUE + schedule.write + ActBuffer.write_latency,
             dw_setup=DwSequencer.setup_cycles(config),
-            ln_turn=1 + read + 1 + norm.finish_cycles,
+            ln_turn=1 + read + norm.deviation_cycles + 1,
             ring=1 + read - RowRing.latency,
         )
         for asked in (macs, sums, norm, *norm.parts):

@@ -352,7 +352,7 @@ class _Compiler:
                 yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
             case "layernorm":
                 source = self.narrow[layer.inputs[0]]
-                yield from lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
+                yield lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
 
     def _stem(self, layer: Layer) -> PwProduct:
         """The stem, and places for its result and for the unfolded picture."""

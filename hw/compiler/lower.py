@@ -413,13 +413,8 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
     return Task(layer.name, Opcode.POOL, fields, ALL, (param_packet(config, "rmac", 0, params, firsts),))
 
 
-def layer_norm(
-    layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig
-) -> list[Task]:
-    """LayerNorm of the vectors that are the pixels of the source; MAT streams each twice.
-
-    The first task brings the factors and parameters, which stay in the rings for all.
-    """
+def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
+    """LayerNorm of the vectors that are the pixels of the source; MAT streams each twice."""
     params = ChannelParams.of_layer(layer, config)
     firsts = _vector_rows(layer, source.groups, config)
     gamma = gamma_packet(config, layer.arrays["gamma"])
@@ -429,20 +424,15 @@ def layer_norm(
             f"configuration {config.name}; use a larger one"
         )
     packets = (param_packet(config, "mat", 0, params, firsts), gamma)
-    tasks = []
-    for pixel in range(source.pixels):
-        fields = {
-            "tag": tag,
-            **source_fields(source),
-            **destination.fields(),
-            **post_fields(layer, None),
-            "px_start": pixel,
-            "px_end": pixel + 1,
-            "lp": 0,
-            "tiles": 1,
-            "depth": source.groups,
-            "count": layer.output_shape[0],
-            "keep": int(pixel + 1 < source.pixels),
-        }
-        tasks.append(Task(layer.name, Opcode.LN, fields, ALL, packets if pixel == 0 else ()))
-    return tasks
+    fields = {
+        "tag": tag,
+        **source_fields(source),
+        **destination.fields(),
+        **post_fields(layer, None),
+        "px_end": source.pixels,
+        "lp": 0,
+        "tiles": 1,
+        "depth": source.groups,
+        "count": layer.output_shape[0],
+    }
+    return Task(layer.name, Opcode.LN, fields, ALL, packets)

@@ -76,7 +76,8 @@ class Task:
             case Opcode.PW | Opcode.QZ | Opcode.DIV:
                 return -(-pixels // lp) * tiles * depth
             case Opcode.LN:
-                return 2 * depth
+                # Of a vector alone nothing can be done while its deviation is computed.
+                return (pixels + 2) * depth if pixels > 1 else 2 * depth + 1
             case Opcode.DW:
                 return self.segments(config) * tiles * self.get("kernel") ** 2
             case Opcode.KTV:
@@ -100,7 +101,7 @@ class Task:
             case Opcode.PW | Opcode.QZ | Opcode.DIV:
                 return -(-pixels // lp) * tiles
             case Opcode.LN:
-                return self.get("depth")
+                return pixels * self.get("depth")
             case Opcode.DW:
                 groups = config.wide if self.get("src_fold") else self.get("dst_cg_end") - self.get("dst_cg")
                 return self.segments(config) * groups

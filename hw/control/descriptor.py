@@ -22,7 +22,7 @@ class Opcode(enum.Enum, shape=4):
     PW = 3     #: MAT (and R-MAC when ``joint``): 1x1, group, fully connected
     QZ = 4     #: MAT: Q Z with the weights that KTV left in the Z buffer
     DIV = 5    #: MAT: Q Ksum to the log2 unit and the divisor buffer
-    LN = 6     #: MAT: LayerNorm of a vector
+    LN = 6     #: MAT: LayerNorm of vectors
     DW = 7     #: R-MAC: depthwise convolution
     KTV = 8    #: R-MAC: K^T V and the row sum of K for one head
     POOL = 9   #: R-MAC: row sum of a map
@@ -121,7 +121,6 @@ FIELDS: tuple[tuple[str, object, str], ...] = (
     ("px_in", 16, "DW: input pixel under the centre tap of px_start"),
     ("early", 2, "units among those waited for (MAT, RMAC) whose last task must only have issued its last beat: bits of Unit"),
     ("past", 2, "units (MAT, RMAC) whose tasks before the last one must have ended: bits of Unit"),
-    ("keep", 1, "LN: leave weights and parameters to the next task"),
 )
 
 

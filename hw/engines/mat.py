@@ -202,7 +202,7 @@ class MatEngine(wiring.Component):
             state.start.eq(self.start),
             state.task.eq(self.task),
             state.sequencing.eq(sequencing),
-            # LayerNorm's factors of a vector last until its results have been written.
+            # LayerNorm has one task's number of elements until its results have been written.
             state.settled.eq(task.opcode != Opcode.LN),
             state.pending.eq(queue.pending),
             state.results_idle.eq(queue.idle),
@@ -340,15 +340,16 @@ class MatEngine(wiring.Component):
                 with m.Case(block):
                     m.d.comb += gamma_row.eq(self.weights.row[block])
         m.d.comb += [
-            norm.clear.eq(self.start),
             norm.count.eq(task.count),
-            norm.sum_word.eq(self.read.data[0]),
+            # While a vector is normalized, the words of the second next one are summed.
+            norm.sum_word.eq(Mux(here.second, self.read.data[2], self.read.data[0])),
             norm.sum_lanes.eq(lanes),
-            norm.sum_valid.eq(valid & is_ln & ~here.second),
+            norm.sum_valid.eq(valid & is_ln & here.sums),
+            norm.sum_first.eq(here.first),
             norm.norm_word.eq(self.read.data[0]),
             norm.norm_valid.eq(valid & is_ln & here.second),
-            norm.finish.eq(delayed(m, sequencer.ln_finish, self.read_latency + 1, "finish", reset=True)),
-            sequencer.ln_ready.eq(norm.ready),
+            norm.last.eq(valid & is_ln & here.last),
+            sequencer.ln_done.eq(norm.done),
         ]
         for c in range(config.m):
             m.d.comb += norm.norm_gamma[c].eq(

@@ -25,7 +25,8 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
             "k": DESCRIPTOR["depth"].width,  # position in the sum
             "first": 1,
             "last": 1,
-            "second": 1,  # LN: second pass
+            "second": 1,  # LN: slot 0 is a word of the second pass
+            "sums": 1,  # LN: a word of the first pass, too: slot 2 beside the second pass, slot 0 without it
             "cg": GROUP_BITS,  # first channel group of the result
             "entry": entry_bits(config),
             "mask": config.l,
@@ -35,6 +36,12 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 class MatSequencer(wiring.Component):
     """Walks PW, QZ, DIV and LN tasks; one beat a cycle unless something it needs is missing.
+
+    LN walks its ``n`` vectors, which are pixels, in ``n + 2`` phases of ``depth`` beats: phase ``j`` is the first pass of vector
+    ``j`` and the second pass of vector ``j - 2``, as far as there are such. Both come with one read: what is read from pixel
+    ``j - 2`` on has vector ``j`` in slot 2. Meanwhile the deviation of vector ``j - 1`` is computed, and a phase's last beat
+    waits until it is known. A phase without either pass, which a vector alone has, is a single beat. So the task takes about
+    ``(n + 2) * depth`` cycles, or ``(n + 2)`` times the deviation's where that takes longer.
 
     Members
     -------
@@ -52,10 +59,8 @@ class MatSequencer(wiring.Component):
         Pixels that the R-MAC task, or LOAD, has completed, for gated tasks.
     begun : In(PIXEL_BITS), begun_groups : In(GROUP_BITS + 1)
         Pixels that exist already in all channel groups before ``begun_groups``.
-    ln_ready : In(1)
-        LayerNorm's statistics are known.
-    ln_finish : Out(1)
-        The last beat of LayerNorm's first pass was issued.
+    ln_done : In(1)
+        Strobe: the deviation of LayerNorm's last vector is known.
     issue : Out(1)
         A beat that ends a sum is issued (its beat follows in the next cycle).
     beat_valid, beat : Out
@@ -81,8 +86,7 @@ class MatSequencer(wiring.Component):
                 "progress": In(PIXEL_BITS),
                 "begun": In(PIXEL_BITS),
                 "begun_groups": In(GROUP_BITS + 1),
-                "ln_ready": In(1),
-                "ln_finish": Out(1),
+                "ln_done": In(1),
                 "issue": Out(1),
                 "beat_valid": Out(1),
                 "beat": Out(beat_layout(config)),
@@ -104,37 +108,39 @@ class MatSequencer(wiring.Component):
         px, tile, k = Signal(PIXEL_BITS), Signal(DESCRIPTOR["tiles"].width), Signal(DESCRIPTOR["depth"].width)
         tile_row = Signal(offset_bits(config))
         src_tile, out_cg = Signal(GROUP_BITS), Signal(GROUP_BITS)
-        second = Signal()
+        # LN's phases: whether it is none of the first two, and none of the first; whether it has a first pass.
+        second, primed, sums = Signal(), Signal(), Signal(init=1)
+        deviating = Signal()
         is_ln, is_pw = task.opcode == Opcode.LN, task.opcode == Opcode.PW
 
         lp, step_cg = Signal(bits + 1), Signal(bits + 2)
         m.d.comb += [lp.eq(Const(1) << task.lp), step_cg.eq((Const(lanes) >> task.lp) << task.joint >> task.wide)]
-        last_k = k == task.depth - 1
+        last_k = (k == task.depth - 1) | ~(sums | second)
         left = Signal(signed(PIXEL_BITS + 1))
         m.d.comb += left.eq(task.px_end - px)
         last_px = left <= lp
         last_tile = tile == task.tiles - 1
-        is_last = Signal()
-        m.d.comb += is_last.eq(last_k | (is_ln & second))
+        # Beats that have a result: the last one of a sum, each one of LN's second pass.
+        has_result = Signal()
+        m.d.comb += has_result.eq(Mux(is_ln, second, last_k))
 
         # What the beat needs: its weights, room for its result, pixels that exist already.
         offset = Signal(offset_bits(config))
         m.d.comb += offset.eq(Mux(is_ln, k >> bits, tile_row + k))
-        uses_weights = is_pw | (is_ln & second)
+        uses_weights = is_pw | second
         # LN's results are words of a channel group each, in slot 0.
         entry = Mux(is_ln, k, tile)
         shared = task.opcode.as_value().matches(*SHARED)
         need, read_cg = Signal(PIXEL_BITS), Signal(GROUP_BITS)
         m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
         has_weights, has_room, has_pixels, go = Signal(), Signal(), Signal(), Signal()
-        waiting = is_ln & second & ~self.ln_ready
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
-            has_room.eq(~is_last | (is_ln & ~second) | (self.ready & (self.params > Mux(shared, entry >> bits, entry)))),
+            has_room.eq(~has_result | (self.ready & (self.params > Mux(shared, entry >> bits, entry)))),
             read_cg.eq(src_tile + k),
             has_pixels.eq(~task.gated | (self.progress >= need) | ((self.begun >= need) & (self.begun_groups > read_cg))),
-            go.eq(self.busy & has_weights & has_room & has_pixels & ~waiting),
-            self.issue.eq(go & is_last & ~(is_ln & ~second)),
+            go.eq(self.busy & has_weights & has_room & has_pixels & ~(last_k & deviating)),
+            self.issue.eq(go & has_result),
             self.stall_weights.eq(self.busy & ~has_weights),
             self.stall_results.eq(self.busy & has_weights & ~has_room),
             self.stall_progress.eq(self.busy & has_weights & has_room & ~has_pixels),
@@ -151,12 +157,12 @@ class MatSequencer(wiring.Component):
             self.beat.offset.eq(offset),
             self.beat.k.eq(k),
             self.beat.first.eq(k == 0),
-            self.beat.last.eq(is_last & (~is_ln | second)),
+            self.beat.last.eq(last_k),
             self.beat.second.eq(second),
+            self.beat.sums.eq(sums),
             self.beat.cg.eq(Mux(is_ln, task.dst_cg + k, out_cg)),
             self.beat.entry.eq(entry),
             self.beat.mask.eq(mask),
-            self.ln_finish.eq(go & is_ln & ~second & last_k),
             self.consumes.eq(go & task.behind_load & last_k & last_tile),
             self.consumed.eq(need),
         ]
@@ -167,14 +173,23 @@ class MatSequencer(wiring.Component):
             end.eq(last_k & last_px & last_tile & (~is_ln | second)),
         ]
         m.d.sync += self.free.eq(0)
+        with m.If(self.ln_done):
+            m.d.sync += deviating.eq(0)
         with m.If(go):
             with m.If(is_pw & ~task.pixel_outer & last_k & last_px):
                 m.d.sync += self.free.eq(task.depth)
-            with m.If(((is_pw & task.pixel_outer) | (is_ln & ~task.keep)) & end):
+            with m.If(((is_pw & task.pixel_outer) | is_ln) & end):
                 m.d.sync += self.free.eq(offset + 1)
             m.d.sync += k.eq(Mux(last_k, 0, k + 1))
             with m.If(is_ln & last_k):
-                m.d.sync += second.eq(1)
+                # After the first two phases pixels are read from the first one on again.
+                m.d.sync += [
+                    px.eq(Mux(primed & ~second, task.px_start, px + 1)),
+                    primed.eq(1),
+                    second.eq(primed),
+                    sums.eq(Mux(second, left > 3, ~last_px)),
+                    deviating.eq(sums),
+                ]
             with m.Elif(last_k):
                 with m.If(task.pixel_outer), m.If(last_tile):
                     m.d.sync += px.eq(px + lp)
@@ -197,6 +212,8 @@ class MatSequencer(wiring.Component):
                 k.eq(0),
                 tile_row.eq(0),
                 second.eq(0),
+                primed.eq(0),
+                sums.eq(1),
                 src_tile.eq(task.src_cg),
                 out_cg.eq(task.dst_cg),
             ]

@@ -51,7 +51,7 @@ class TaskState(wiring.Component):
     trailing : Out(1)
         Results of the task before this one are on their way.
     params_free : Out
-        Rows of the parameter ring that a task used, when it needs them no more, unless it leaves them to the next one.
+        Rows of the parameter ring that a task used, when it needs them no more.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -117,7 +117,7 @@ class TaskState(wiring.Component):
         back = Signal.like(held)
         m.d.comb += [
             back.eq(Mux(self.left | ~self.trailing, held, 0)),
-            self.params_free.eq(back + Mux(finished & ~self.running.keep, rows, 0)),
+            self.params_free.eq(back + Mux(finished, rows, 0)),
         ]
         m.d.sync += held.eq(held - back)
         with m.If(finished | follows):

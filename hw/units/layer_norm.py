@@ -1,6 +1,6 @@
-"""LayerNorm's accumulators from a vector that is streamed twice (integer contract, section 6)."""
+"""LayerNorm's accumulators from vectors that are streamed twice (integer contract, section 6)."""
 
-from amaranth import Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.hdl import Shape, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -36,11 +36,14 @@ def _total(values: list[Value]) -> Value:
 
 
 class LayerNormCore(wiring.Component):
-    """``acc = n * gamma`` of a vector; ``bias`` and scale follow in post-processing.
+    """``acc = n * gamma`` of vectors one after the other; ``bias`` and scale follow in post-processing.
 
-    The first pass sums the vector and its squares, then the reciprocal of the deviation is computed once, then the second pass
-    normalizes. Words come one a cycle at most, in any rhythm. As it works once a picture, only its widest products are
-    DSPs': with words of 8 channels Yosys (synth_xilinx -family xcup) infers 20 DSP48E2.
+    The first pass sums a vector and its squares, then the reciprocal of its deviation is computed once, then the second pass
+    normalizes. Time is cut into phases by ``last``: each has at most one vector's first pass, and at most another one's second
+    pass, that of the vector whose first pass was two phases before; both passes' words may come in the same cycles. Between
+    them lies the phase in which the deviation is computed. Words come one a cycle at most, in any rhythm, and the next phase's
+    at once. As it works once a picture, only its widest products are DSPs': with words of 8 channels Yosys (synth_xilinx
+    -family xcup) infers 20 DSP48E2.
 
     Parameters
     ----------
@@ -49,16 +52,15 @@ class LayerNormCore(wiring.Component):
 
     Members
     -------
-    clear : In(1)
-        Forget the sums, lower ``ready``; not later than the first pass's first word, and while nothing is under way.
     count : In
-        Elements of the vector, at most ``COUNT_MAX``; stable from ``finish`` to the last result.
-    sum_valid : In(1), sum_word : In(ArrayLayout(signed(ACT_BITS), m)), sum_lanes : In(m)
-        A word of the first pass, and which of its channels count.
-    finish : In(1)
-        The first pass is over: a strobe with its last word or later.
-    ready : Out(1)
-        The second pass may begin: from ``finish_cycles`` after ``finish`` until ``clear``.
+        Elements of each vector, at most ``COUNT_MAX``; stable from the first word to the last result.
+    sum_valid : In(1), sum_first : In(1), sum_word : In(ArrayLayout(signed(ACT_BITS), m)), sum_lanes : In(m)
+        A word of the first pass, whether it is the vector's first one, and which of its channels count.
+    last : In(1)
+        A phase ends: a strobe with the last words of both passes, or without a word. Behind one with a word of the first pass
+        the next one comes later than ``done``.
+    done : Out(1)
+        The deviation is known: a strobe ``deviation_cycles`` after ``last`` with a word of the first pass.
     norm_valid : In(1), norm_word : In(ArrayLayout(signed(ACT_BITS), m)), norm_gamma : In(ArrayLayout(signed(GAMMA_BITS), m))
         A word of the second pass, and its channels' factors.
     o_valid : Out(1), o : Out(ArrayLayout(signed(ACC_BITS), m))
@@ -76,13 +78,13 @@ class LayerNormCore(wiring.Component):
         self.config = config
         word = data.ArrayLayout(signed(ACT_BITS), config.m)
         super().__init__({
-            "clear": In(1),
             "count": In(DESCRIPTOR["count"].width),
             "sum_valid": In(1),
+            "sum_first": In(1),
             "sum_word": In(word),
             "sum_lanes": In(config.m),
-            "finish": In(1),
-            "ready": Out(1),
+            "last": In(1),
+            "done": Out(1),
             "norm_valid": In(1),
             "norm_word": In(word),
             "norm_gamma": In(data.ArrayLayout(signed(GAMMA_BITS), config.m)),
@@ -98,9 +100,9 @@ class LayerNormCore(wiring.Component):
         return self._isqrt, self._reciprocal
 
     @property
-    def finish_cycles(self) -> int:
-        """Cycles from ``finish`` to ``ready``."""
-        return self._SUM_CYCLES + self._VARIANCE_CYCLES + self._isqrt.cycles + self._reciprocal.cycles + 1
+    def deviation_cycles(self) -> int:
+        """Cycles from a vector's ``last`` to ``done``."""
+        return self._SUM_CYCLES + self._VARIANCE_CYCLES + self._isqrt.cycles + self._reciprocal.cycles
 
     @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
@@ -117,7 +119,7 @@ class LayerNormCore(wiring.Component):
         m = Module()
         total, squares = self._sums(m)
         inverse = self._deviation(m, total, squares)
-        self._normalize(m, total, inverse)
+        self._normalize(m, *self._held(m, total, inverse))
         return m
 
     def _sums(self, m: Module) -> tuple[Signal, Signal]:
@@ -136,43 +138,63 @@ class LayerNormCore(wiring.Component):
         word_total = Signal(_total(kept).shape(), reset_less=True)
         word_squares = Signal(_total(square).shape(), reset_less=True)
         m.d.sync += [word_total.eq(_total(kept)), word_squares.eq(_total(square))]
-        with m.If(delayed(m, self.sum_valid, 2, "sum_valid_total", reset=True)):
-            m.d.sync += total.eq(total + word_total)
-        with m.If(delayed(m, self.sum_valid, self._SUM_CYCLES - 1, "sum_valid_squares", reset=True)):
-            m.d.sync += squares.eq(squares + word_squares)
-        with m.If(self.clear):
-            m.d.sync += [total.eq(0), squares.eq(0)]
+        # A flip-flop a cycle: lookup tables' shift registers would be dearer.
+        word = Cat(self.sum_valid, self.sum_first)
+        valid, first = at_total = delayed(m, word, self._SUM_CYCLES - 2, "sum_total", reset=True)
+        with m.If(valid):
+            m.d.sync += total.eq(word_total + Mux(first, 0, total))
+        valid, first = delayed(m, at_total, 1, "sum_squares", reset=True)
+        with m.If(valid):
+            m.d.sync += squares.eq(word_squares + Mux(first, 0, squares))
         return total, squares
 
     def _deviation(self, m: Module, total: Signal, squares: Signal) -> Signal:
         """Between the passes: variance, deviation, reciprocal."""
         m.submodules.isqrt = isqrt = self._isqrt
         m.submodules.reciprocal = reciprocal = self._reciprocal
-        # The difference is never negative, so the products may be taken modulo its width.
-        total1, squares1 = delayed(m, total, 1, "total"), delayed(m, squares, 1, "squares")
+        # The difference is never negative, so the products may be taken modulo its width. The sum of the squares comes a cycle
+        # after the total, and both last a cycle when the next vector's words are there.
+        total1, squares1 = delayed(m, total, 2, "total"), delayed(m, squares, 1, "squares")
         count1 = delayed(m, self.count, 1, "count")
+        summed = self.last & self.sum_valid
         scaled = Signal(_VARIANCE_BITS, reset_less=True)
         squared = Signal(_VARIANCE_BITS, reset_less=True)
         variance = Signal(_VARIANCE_BITS, reset_less=True)
         m.d.sync += [scaled.eq(count1 * squares1), squared.eq(total1 * total1), variance.eq(scaled - squared)]
         m.d.comb += [
-            isqrt.start.eq(delayed(m, self.finish, self._SUM_CYCLES + self._VARIANCE_CYCLES, "finish", reset=True)),
+            isqrt.start.eq(delayed(m, summed, self._SUM_CYCLES + self._VARIANCE_CYCLES, "summed", reset=True)),
             isqrt.value.eq(variance),
             reciprocal.start.eq(isqrt.done),
             reciprocal.divisor.eq(Mux(isqrt.root == 0, 1, isqrt.root)),
+            self.done.eq(reciprocal.done),
         ]
-        with m.If(reciprocal.done):
-            m.d.sync += self.ready.eq(1)
-        with m.If(self.clear):
-            m.d.sync += self.ready.eq(0)
         return reciprocal.inverse
 
-    def _normalize(self, m: Module, total: Signal, inverse: Signal) -> None:
+    def _held(self, m: Module, total: Signal, inverse: Signal) -> tuple[Signal, Signal]:
+        """What the second pass has of its vector, the negative total and the reciprocal, each from its stage's first word on.
+
+        In each phase they are those of the vector whose deviation was known when the phase before ended, and the total waits for
+        a phase between.
+        """
+        waiting = Signal(_SUM_SHAPE, reset_less=True)
+        minus = Signal((-total).shape(), reset_less=True)
+        inverse_held = Signal.like(inverse, reset_less=True)
+        # The word is registered, then meets the total; two cycles later what has become of it meets the reciprocal.
+        next_total = delayed(m, self.last, 1, "last_total", reset=True)
+        next_inverse = delayed(m, next_total, 2, "last_inverse", reset=True)
+        with m.If(next_total):
+            m.d.sync += minus.eq(-waiting)
+        # In the same cycle the sum of the phase's first pass is complete.
+        with m.If(next_inverse):
+            m.d.sync += [inverse_held.eq(inverse), waiting.eq(total)]
+        return minus, inverse_held
+
+    def _normalize(self, m: Module, minus: Signal, inverse: Signal) -> None:
         """Second pass."""
         m.d.comb += self.o_valid.eq(delayed(m, self.norm_valid, self.latency, "norm_valid", reset=True))
         for channel in range(self.config.m):
             value = delayed(m, self.norm_word[channel], 1, f"value_{channel}")
-            centred = registered_product(m, self.count, value, f"centred_{channel}", dsp=False, plus=-total)
+            centred = registered_product(m, self.count, value, f"centred_{channel}", dsp=False, plus=minus)
             product = Signal((centred * inverse).shape(), name=f"product_{channel}", reset_less=True)
             m.d.sync += product.eq(centred * inverse)
             late = delayed(m, product, 1, f"product_{channel}")

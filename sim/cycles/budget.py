@@ -173,7 +173,8 @@ def _losses(rows: list[Step]) -> list[str]:
         "LOAD beyond the first layer's own work": "several pictures a run: LOAD beside the last layers of the picture before; "
         "the picture before the weights that are read ahead",
         "weights of the fully connected layers": f"{FC_PICTURES} pictures a run: one pass over them for all",
-        "pooling and LayerNorm on their own": "pooling beside LOAD of the next picture; LayerNorm of all vectors in one task",
+        "pooling and LayerNorm on their own": f"{FC_PICTURES} pictures a run: pooling beside LOAD of the next one, "
+        "one vector's LayerNorm beside others'",
         "depthwise: few channels, stride 2, small maps": "all lanes at stride 2 (bound less budget); overlap in the last stage",
         "attention and its aggregation: one engine waits for the other": "Q Z by both engines in the last batches",
     }

@@ -8,7 +8,7 @@ from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import DISPATCH, IDLE, OPEN, START, Timing
+from hw.timing import DISPATCH, IDLE, OPEN, QUEUE, START, Timing
 from hw.top import WEIGHT_BURSTS
 from sim.cycles.bus import Loading, read_ahead
 from sim.cycles.stream import WeightStream
@@ -237,18 +237,36 @@ class _Run:
             self.stream.rings[PARAMS[engine]].release(rows, done)
 
     def _layer_norm(self, task: Task, now: int) -> tuple[int, int, int]:
-        depth = task.get("depth")
+        """Phases of a first pass and a second one; the last beat of each waits for the deviation of the phase before."""
+        depth, lanes, vectors = task.get("depth"), self.config.l, task.get("px_end") - task.get("px_start")
+        weights, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
+        first_weights, first_params = len(weights.arrived), len(params.arrived)
         for packet in task.packets:
             self.stream.deliver(packet)
-        second = now + depth - 1 + self.timing.ln_turn
-        weights, params = self.stream.rings[WEIGHTS["mat"]], self.stream.rings[PARAMS["mat"]]
-        last = max(second + depth, weights.arrived[-1], params.arrived[-1])
-        end = last + self.timing.ln_result + self.timing.written + IDLE
-        if not task.get("keep"):
-            rows = -(-depth // self.config.l)
-            weights.release(rows, last + self.timing.ring)
-            params.release(rows, end - 1)
-        return last, end, task.beats(self.config)
+        # Results are issued one a beat, while the queue has room: until then, that of some results before must have been taken.
+        issued: list[int] = []
+        room, taken = self.config.result_depth, self.timing.ln_result + QUEUE + 1
+        now, known = now - 1, 0
+        for phase in range(vectors + 2):
+            sums, norms = phase < vectors, phase >= 2
+            for k in range(depth) if sums or norms else [depth - 1]:
+                now += 1
+                if norms:
+                    row = k // lanes
+                    now = max(now, weights.arrived[first_weights + row], params.arrived[first_params + row])
+                    if len(issued) >= room:
+                        now = max(now, issued[-room] + taken)
+                if k == depth - 1:
+                    now = max(now, known)
+                if norms:
+                    issued.append(now)
+            if sums:
+                known = now + self.timing.ln_turn
+        end = now + self.timing.ln_result + self.timing.written + IDLE
+        rows = -(-depth // lanes)
+        weights.release(rows, now + self.timing.ring)
+        params.release(rows, end - 1)
+        return now, end, task.beats(self.config)
 
     def _depthwise(self, task: Task, now: int) -> tuple[int, int, int]:
         """R-MAC's segments; remembers when the pixels of each can be read."""

@@ -102,8 +102,8 @@ def too_early(program: Program) -> Program:
 FAULTS: dict[str, tuple[bool, Callable[[Program], Program]]] = {
     "every picture is the first": (True, each(Opcode.LOAD, offset=0)),
     "vectors one on the other": (True, each(Opcode.POOL, px_start=0)),
-    "the norm of the first vector only": (True, each(Opcode.LN, px_start=0, px_end=1)),
-    "the norm's factors never given back": (True, each(Opcode.LN, keep=1)),
+    "the norm of the first vector only": (True, each(Opcode.LN, px_end=1)),
+    "no norm of the first vector": (True, each(Opcode.LN, px_start=1)),
     "the stem does not wait for its picture": (True, each(Opcode.PW, gated=0)),
     "loaded while the rows are in use": (True, too_early),
     "results one on the other": (False, each(Opcode.STORE, offset=0)),

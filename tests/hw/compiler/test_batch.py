@@ -41,8 +41,8 @@ def test_the_backbone_comes_once_a_picture_and_the_head_once(pictures):
         alone = [(t.layer, t.opcode) for t in one.tasks if t.layer not in head and t.opcode is not Opcode.LOAD]
         assert [task for task, _ in groupby(mine)] == [task for task, _ in groupby(alone)]
     shared = [task for task in program.tasks if task.picture is None]
-    assert [t.layer for t in shared] == ["head.fc1", *["head.ln"] * pictures, "head.fc2", "head.fc2"]
-    assert [t.get("px_start") for t in shared if t.opcode is Opcode.LN] == list(range(pictures))
+    assert [t.layer for t in shared] == ["head.fc1", "head.ln", "head.fc2", "head.fc2"]
+    assert [(t.get("px_start"), t.get("px_end")) for t in shared if t.opcode is Opcode.LN] == [(0, pictures)]
     assert [t.get("px_end") for t in shared if t.opcode is Opcode.PW] == [pictures, pictures]
     assert program.tasks[-1].opcode is Opcode.STORE and program.tasks[-1].get("px_end") == pictures
     pools = [task for task in program.tasks if task.opcode is Opcode.POOL]
@@ -52,11 +52,7 @@ def test_the_backbone_comes_once_a_picture_and_the_head_once(pictures):
 
 
 def test_weights_lie_in_memory_once():
-    one, program = digits(1), digits(4)
-    for several, kept in ((one, [0]), (program, [1, 1, 1, 0])):
-        norms = [task for task in several.tasks if task.opcode is Opcode.LN]
-        assert [task.get("keep") for task in norms] == kept
-        assert norms[0].packets and not any(task.packets for task in norms[1:])
+    program = digits(4)
     backbone = [packet for task in program.tasks if task.picture == 0 for packet in task.packets]
     assert program.repeated_beats == sum(packet.beats(TOY) for packet in backbone)
     size = program.repeated_beats * TOY.beat_bytes
@@ -144,8 +140,7 @@ def test_vectors_of_more_pictures_than_a_row_has_places_for_take_more_rows():
     program = digits(6)
     assert_sound(program)
     assert program.places[program.batch.vectors[0]].rows == 2
-    norms = [task.get("px_start") for task in program.tasks if task.opcode is Opcode.LN]
-    assert norms == list(range(6))
+    assert [task.get("px_end") for task in program.tasks if task.opcode is Opcode.LN] == [6]
 
 
 def test_more_pictures_than_the_results_buffer_holds_are_refused():

@@ -86,7 +86,10 @@ def test_enums_are_fields():
         (Opcode.PW, {"px_start": 3, "px_end": 12, "lp": 1, "tiles": 3, "depth": 7}, 5 * 3 * 7, 5 * 3),
         (Opcode.QZ, {"px_end": 6, "lp": 1, "tiles": 5, "depth": 2}, 3 * 5 * 2, 3 * 5),
         (Opcode.DIV, {"px_end": 6, "lp": 2, "tiles": 5, "depth": 2}, 2 * 5 * 2, 2 * 5),
-        (Opcode.LN, {"px_end": 1, "depth": 11}, 22, 11),
+        # Both passes of a vector, and a beat between them; each further vector has its first pass beside another one's second.
+        (Opcode.LN, {"px_end": 1, "depth": 11}, 23, 11),
+        (Opcode.LN, {"px_end": 2, "depth": 11}, 44, 22),
+        (Opcode.LN, {"px_end": 9, "depth": 11}, 11 * 11, 99),
         (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 1, "kernel": 3, "tiles": 2, "dst_cg_end": 5}, 4 * 2 * 9, 4 * 5),
         # Three rows of five pixels, two pixels a segment.
         (Opcode.DW, {"px_end": 15, "w_out": 5, "stride": 2, "kernel": 5, "tiles": 2, "dst_cg_end": 5}, 9 * 2 * 25, 9 * 5),

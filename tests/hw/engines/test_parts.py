@@ -273,7 +273,7 @@ def walk(
 
 
 def mat_needs(config: AcceleratorConfig) -> dict[str, int]:
-    return {"weights": config.weight_rows, "params": config.param_rows, "ready": 1, "ln_ready": 1, "progress": 0xFFFF}
+    return {"weights": config.weight_rows, "params": config.param_rows, "ready": 1, "ln_done": 1, "progress": 0xFFFF}
 
 
 def rmac_needs(config: AcceleratorConfig) -> dict[str, int]:
@@ -321,13 +321,39 @@ def test_mat_walks_pixels_tiles_and_words(task: Task, config: AcceleratorConfig,
     assert (cycles > len(beats) + 1) == (stall > 0)
 
 
-def test_layer_norm_is_streamed_twice():
-    task = Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 7, "count": 26})
-    beats, issued, _ = walk(MatSequencer(TOY), task, TOY, needs=mat_needs(TOY), stall=0.4)
-    assert [(beat["k"], beat["second"]) for beat in beats] == [(k, second) for second in (0, 1) for k in range(7)]
-    assert len(beats) == task.beats(TOY) and issued == task.results(TOY) == 7
+def check_layer_norm(vectors: int, depth: int, stall: float, px_start: int = 0) -> None:
+    """Every word of every vector is summed, then normalized; both words lie where the beat's read has them."""
+    place = {"px_start": px_start, "px_end": px_start + vectors, "src_cg": 3, "dst_cg": 5}
+    task = Task("ln", Opcode.LN, {**place, "tiles": 1, "depth": depth, "count": depth * TOY.m})
+    before = Task("pw", Opcode.PW, {"px_end": 9, "lp": 1, "tiles": 2, "depth": 3})
+    beats, issued, _ = walk(MatSequencer(TOY), task, TOY, needs=mat_needs(TOY), stall=stall, before=before)
+    assert len(beats) == task.beats(TOY) and issued == task.results(TOY) == vectors * depth
+    words = [(px_start + vector, k) for vector in range(vectors) for k in range(depth)]
+    assert [(beat["px"] + 2 * beat["second"], beat["k"]) for beat in beats if beat["sums"]] == words
+    normalized = [beat for beat in beats if beat["second"]]
+    assert [(beat["px"], beat["k"]) for beat in normalized] == words
     # A result is a word in slot 0, which has its own parameters.
-    assert [(beat["entry"], beat["mask"], beat["cg"]) for beat in beats[7:]] == [(k, 1, k) for k in range(7)]
+    assert [(beat["entry"], beat["mask"], beat["cg"], beat["offset"]) for beat in normalized] == [
+        (k, 1, 5 + k, k // TOY.l) for _, k in words
+    ]
+    assert all(beat["src_cg"] == 3 + beat["k"] and beat["first"] == (beat["k"] == 0) for beat in beats)
+    # A vector's second pass begins when another phase has ended behind its first one.
+    ends = [index for index, beat in enumerate(beats) if beat["last"]]
+    assert len(ends) == vectors + 2 and ends[-1] == len(beats) - 1
+    for vector in range(vectors):
+        first = next(index for index, beat in enumerate(beats) if beat["second"] and beat["px"] == px_start + vector)
+        assert first == ends[vector + 1] + 1 and [beats[ends[vector]][name] for name in ("sums", "k")] == [1, depth - 1]
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 9])
+def test_layer_norm_is_streamed_twice(vectors: int):
+    check_layer_norm(vectors, 7, 0.4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 9), st.sampled_from((0.0, 0.3)), st.integers(0, 5))
+def test_layer_norm_of_any_vectors(vectors: int, depth: int, stall: float, px_start: int):
+    check_layer_norm(vectors, depth, stall, px_start)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +364,7 @@ def test_layer_norm_is_streamed_twice():
         ("params", 2, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 2, "depth": 1})),
         ("ready", 1, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 1, "depth": 1})),
         ("progress", 7, Task("pw", Opcode.PW, {"px_end": 7, "lp": 2, "tiles": 1, "depth": 1, "gated": 1, "pixel_outer": 1})),
-        ("ln_ready", 1, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 2, "count": 8})),
+        ("ln_done", 1, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 2, "count": 8})),
         # The fifth word is the first one of the second row of parameters.
         ("params", 2, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 5, "count": 20})),
     ],

@@ -2,16 +2,23 @@
 
 import math
 import random
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from hw.config import TOY, ZCU102
+from hw.config import TOY, ZCU102, AcceleratorConfig
+from hw.delay import delayed
 from hw.units.isqrt import IntegerSquareRoot
 from hw.units.layer_norm import COUNT_MAX, LayerNormCore
 from hw.units.reciprocal import INVERSE_BITS, Reciprocal
 from sim.golden.layernorm import layernorm
 from tests.hw.units.drive import plain, simulate
+from tests.support.tamper import constant, tampered
 
 
 def run_sequential(dut, port, cycles, values, result):
@@ -98,73 +105,132 @@ def vectors(rng):
         yield rng.integers(-spread, spread, length)
 
 
+def drive_vectors(unit: type[LayerNormCore], config: AcceleratorConfig, runs: Iterable[NDArray[Any]], gap: float) -> list[int]:
+    """The largest accumulator of each run of vectors, int8 ``[vectors][count]``, all of which must be the golden model's.
+
+    A phase's words come in the same cycles, without a pause between two phases but for the deviation, and for every gap.
+    """
+    rng = np.random.default_rng(10)
+    dut, size, largest = unit(config), config.m, []
+
+    async def run(ctx: Any, vectors: NDArray[Any]) -> None:
+        number, count = vectors.shape
+        gamma = rng.choice([-1023, 1023, 0, 1, -1], count) if count % 2 else rng.integers(-1023, 1024, count)
+        expected = layernorm(vectors.astype(np.int8), gamma)
+        padding = -count % size
+        # What lies beyond the last channel must not count, whatever it is.
+        beyond = rng.integers(-128, 128, (number, padding))
+        words = np.concatenate([vectors, beyond], axis=1).reshape(number, -1, size).tolist()
+        gammas = np.concatenate([gamma, np.zeros(padding, np.int64)]).reshape(-1, size).tolist()
+        depth = len(gammas)
+        got: list[Any] = []
+        due: list[int] = []
+        cycle, known = 0, -1
+
+        async def tick() -> None:
+            nonlocal cycle
+            assert ctx.get(dut.o_valid) == (cycle in due[len(got) : len(got) + 1])
+            if ctx.get(dut.o_valid):
+                got.append(plain(ctx.get(dut.o)))
+            assert ctx.get(dut.done) == (cycle == known)
+            await ctx.tick()
+            cycle += 1
+
+        ctx.set(dut.count, count)
+        for phase in range(number + 2):
+            sums, norms = phase < number, phase >= 2
+            for k in range(depth) if sums or norms else [depth - 1]:
+                last = k == depth - 1
+                for name in ("sum_valid", "norm_valid", "last"):
+                    ctx.set(getattr(dut, name), 0)
+                while rng.random() < gap or (last and cycle <= known):
+                    await tick()
+                ctx.set(dut.sum_valid, sums)
+                ctx.set(dut.norm_valid, norms)
+                ctx.set(dut.last, last)
+                ctx.set(dut.sum_first, k == 0)
+                ctx.set(dut.sum_word, words[phase if sums else 0][k])
+                ctx.set(dut.sum_lanes, (1 << min(size, count - k * size)) - 1)
+                ctx.set(dut.norm_word, words[phase - 2 if norms else 0][k])
+                ctx.set(dut.norm_gamma, gammas[k])
+                if norms:
+                    due.append(cycle + dut.latency)
+                if sums and last:
+                    known = cycle + dut.deviation_cycles
+                await tick()
+        for name in ("sum_valid", "norm_valid", "last"):
+            ctx.set(getattr(dut, name), 0)
+        for _ in range(dut.latency + 3):
+            await tick()
+        found = np.array(got).reshape(number, -1)
+        assert found[:, :count].tolist() == expected.tolist(), f"vectors of {count}"
+        assert not found[:, count:].any()
+        largest.append(int(np.abs(expected).max()))
+
+    async def testbench(ctx: Any) -> None:
+        for vectors in runs:
+            await run(ctx, vectors)
+
+    simulate(dut, testbench)
+    return largest
+
+
 @pytest.mark.parametrize("config", [TOY, ZCU102], ids=lambda c: c.name)
 @pytest.mark.parametrize("gap", [0.0, 0.3])
 def test_layer_norm(config, gap):
-    rng = np.random.default_rng(10)
-    dut = LayerNormCore(config)
-    size = config.m
-    largest = []
-
-    async def testbench(ctx):
-        for vector in vectors(rng):
-            if gap and vector.size > 2000:
-                continue
-            count = vector.size
-            gamma = rng.choice([-1023, 1023, 0, 1, -1], count) if count % 2 else rng.integers(-1023, 1024, count)
-            expected = layernorm(vector[None].astype(np.int8), gamma)[0]
-            padding = -count % size
-            # What lies beyond the last channel must not count, whatever it is.
-            words = np.concatenate([vector, rng.integers(-128, 128, padding)]).reshape(-1, size).tolist()
-            gammas = np.concatenate([gamma, np.zeros(padding, np.int64)]).reshape(-1, size).tolist()
-            lanes = [(1 << min(size, count - k * size)) - 1 for k in range(len(words))]
-            ctx.set(dut.count, count)
-            ctx.set(dut.clear, 1)
-            separate = rng.random() < 0.5
-            if separate:
-                await ctx.tick()
-                ctx.set(dut.clear, 0)
-                assert not ctx.get(dut.ready)
-            for k, word in enumerate(words):
-                while rng.random() < gap:
-                    ctx.set(dut.sum_valid, 0)
-                    await ctx.tick()
-                    ctx.set(dut.clear, 0)
-                ctx.set(dut.sum_valid, 1)
-                ctx.set(dut.sum_word, word)
-                ctx.set(dut.sum_lanes, lanes[k])
-                with_last = k == len(words) - 1 and not separate
-                ctx.set(dut.finish, with_last)
-                await ctx.tick()
-                ctx.set(dut.clear, 0)
-            ctx.set(dut.sum_valid, 0)
-            ctx.set(dut.finish, separate)
-            if separate:
-                await ctx.tick()
-            ctx.set(dut.finish, 0)
-            for _ in range(dut.finish_cycles - 1):
-                assert not ctx.get(dut.ready)
-                await ctx.tick()
-            assert ctx.get(dut.ready)
-
-            got, due, k, cycle = [], [], 0, 0
-            while len(got) < len(words):
-                valid = k < len(words) and rng.random() >= gap
-                ctx.set(dut.norm_valid, valid)
-                if valid:
-                    ctx.set(dut.norm_word, words[k])
-                    ctx.set(dut.norm_gamma, gammas[k])
-                    due.append(cycle + dut.latency)
-                    k += 1
-                assert ctx.get(dut.o_valid) == (cycle in due[len(got):len(got) + 1])
-                if ctx.get(dut.o_valid):
-                    got.append(plain(ctx.get(dut.o)))
-                await ctx.tick()
-                cycle += 1
-            assert ctx.get(dut.ready)
-            assert np.array(got).reshape(-1)[:count].tolist() == expected.tolist(), f"a vector of {count}"
-            assert not any(np.array(got).reshape(-1)[count:])
-            largest.append(int(np.abs(expected).max()))
-
-    simulate(dut, testbench)
+    runs = [vector[None] for vector in vectors(np.random.default_rng(10)) if not gap or vector.size <= 2000]
+    largest = drive_vectors(LayerNormCore, config, runs, gap)
     assert max(largest) > 1 << 22 and 0 in largest
+
+
+def neighbours(rng: np.random.Generator, number: int, count: int) -> NDArray[Any]:
+    """Vectors of very different sums and deviations."""
+    ranges = rng.permutation(RANGES)[np.arange(number) % len(RANGES)]
+    return np.stack([rng.integers(low, high, count) for low, high in ranges])
+
+
+#: Ranges of elements.
+RANGES = np.array([(-128, 128), (-3, 3), (100, 128), (-128, -90), (0, 1), (60, 61)])
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3])
+@pytest.mark.parametrize("count", [1, 5, 61, 640])
+def test_vectors_one_after_the_other(count, gap):
+    """One vector's sums beside another one's second pass; a single word a vector, and more than the deviation takes cycles."""
+    rng = np.random.default_rng(count)
+    drive_vectors(LayerNormCore, ZCU102, [neighbours(rng, number, count) for number in (1, 2, 5)], gap)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 400), st.sampled_from((0.0, 0.2)), st.integers(0, 1 << 16))
+def test_any_vectors(number, count, gap, seed):
+    rng = np.random.default_rng(seed)
+    drive_vectors(LayerNormCore, TOY, [neighbours(rng, number, count), neighbours(rng, 1, 9)], gap)
+
+
+#: What the core may get wrong about where a vector begins and ends.
+PHASE_BUGS: dict[str, type[LayerNormCore]] = {
+    "sums not begun anew": tampered(LayerNormCore, sum_first=constant(0)),
+    "sums begun anew with every word": tampered(LayerNormCore, sum_first=constant(1)),
+    "factors of the vector before": tampered(LayerNormCore, last=constant(0)),
+    "factors with every word": tampered(LayerNormCore, last=constant(1)),
+}
+
+
+def held_too(cycles: int) -> Callable[..., Any]:
+    """``delayed`` with the strobes that change the second pass's factors so many cycles too late, or too early."""
+
+    def late(m: Any, value: Any, delay: int, name: str, *, reset: bool = False) -> Any:
+        return delayed(m, value, delay + (cycles if name.startswith("last_") else 0), name, reset=reset)
+
+    return late
+
+
+@pytest.mark.parametrize("bug", [*PHASE_BUGS, -1, 1])
+def test_a_planted_bug_in_the_phases_is_found(monkeypatch, bug):
+    """The last two: the factors change a cycle too early or too late."""
+    if isinstance(bug, int):
+        monkeypatch.setattr("hw.units.layer_norm.delayed", held_too(bug))
+    rng = np.random.default_rng(3)
+    with pytest.raises(AssertionError):
+        drive_vectors(PHASE_BUGS.get(bug, LayerNormCore), TOY, [neighbours(rng, 4, 301)], 0.0)
