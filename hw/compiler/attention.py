@@ -70,8 +70,8 @@ def head_batches(
     """An attention's tasks, batch by batch in the order of the heads.
 
     ``queries_first`` says how channels are ordered (:mod:`hw.compiler.heads`): the queries of all heads, then keys and values
-    head by head; or all three head by head. ``aggregation`` makes the second source beside heads of the first. Two batches may be under way at a time: one being summed, one being divided. Codes
-    are kept for one.
+    head by head; or all three head by head. ``aggregation`` makes the second source beside heads of the first. Two batches may be
+    under way at a time: one being summed, one being divided. Codes are kept for one.
 
     Raises
     ------

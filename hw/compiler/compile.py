@@ -126,7 +126,8 @@ class _Compiler:
         if count == 1:
             return list(self._single(layers[step])), 1
         pair = self._dw_then_groups(layers[step], layers[step + 1])
-        batches = self._batches_beside(step, Beside(pair[0].beats(self.config), sum(task.beats(self.config) for task in pair[1:])))
+        depthwise, *products = (task.beats(self.config) for task in pair)
+        batches = self._batches_beside(step, Beside(depthwise, sum(products)))
         if batches is None:
             return pair, 2
         return beside_aggregation(batches, pair[0], pair[1:]), 3

@@ -3,7 +3,7 @@
 Both functions take the tasks of a step apart where that ends sooner, and leave them as they are where it does not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product as product_of
 

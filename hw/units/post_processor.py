@@ -338,7 +338,7 @@ class PostProcessor(wiring.Component):
                     "three": (Mux(quotient, code.reciprocal, param.three), second - start),
                     "zero": (param.zero, second + SecondStep.zero_after - start),
                 }
-                # With resets: seven and thirteen flip-flops a bit in place of a lookup table, which are what a device has least of.
+                # With resets: flip-flops in place of lookup tables, which are what a device has least of.
                 params[slot].append({
                     key: delayed(m, value, cycles, f"{key}_{name}", reset=True) for key, (value, cycles) in late.items()
                 })
