@@ -240,14 +240,37 @@ class _Compiler:
             places.append(self.wide[layer.name])
         if mat or residual or not wide:
             working = layer.kind in ("dw", "attention", "pool") or any(user.kind == "attention" for user in users)
-            buffers = (Buffer.D,) if working and not residual else (Buffer.X, Buffer.Y)
+            buffers = [(Buffer.D,), self._beside_residuals(users)] if working and not residual else [(Buffer.X, Buffer.Y)]
             if places and layer.name in self.orders:
                 # MAT reads the queries alone, a third, in whole results.
                 slots = self.config.l >> split
                 groups = min(groups, -(-groups // 3 // slots) * slots)
-            self.narrow[layer.name] = self.map.take(layer.name, buffers, groups, pixels, split, kept=kept)
+            self.narrow[layer.name] = self._first_fit(layer.name, buffers, groups, pixels, split, kept)
             places.append(self.narrow[layer.name])
         return Destination(*places)
+
+    def _first_fit(
+        self, tensor: str, choices: list[tuple[Buffer, ...]], groups: int, pixels: int, split: int, kept: Kept
+    ) -> Place:
+        """A place in the first of ``choices`` that has one; the error is the first one's."""
+        first, *others = choices
+        try:
+            return self.map.take(tensor, first, groups, pixels, split, kept=kept)
+        except UserError:
+            for buffers in filter(None, others):
+                try:
+                    return self.map.take(tensor, buffers, groups, pixels, split, kept=kept)
+                except UserError:
+                    continue
+            raise
+
+    def _beside_residuals(self, users: list[Layer]) -> tuple[Buffer, ...]:
+        """Buffers of the trunk in which a result for products alone may lie: none that these also read their residual from."""
+        residuals = [user.post.residual.tensor for user in users if user.post is not None and user.post.residual is not None]
+        if any(user.kind != "pw" for user in users) or any(tensor not in self.narrow for tensor in residuals):
+            return ()
+        taken = {self.narrow[tensor].buffer for tensor in residuals}
+        return tuple(buffer for buffer in (Buffer.X, Buffer.Y) if buffer not in taken)
 
     def _fold(self, layer: Layer, users: list[Layer], groups: int, pixels: int, split: int) -> int:
         """log2 of the sub-buffers of H for each channel group of a result: more than one where R-MAC's lanes would idle.

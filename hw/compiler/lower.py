@@ -215,26 +215,37 @@ class PwProduct:
         return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
 
     def behind(self, depthwise: Task, start: int, end: int, pictures: int) -> list[Task]:
-        """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline)."""
-        dw_cycles = depthwise.beats(self.config)
-        rows = self.tiles(False) * self.depth
+        """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline).
+
+        Where the rings do not hold all weights, MAT follows with the first tiles alone.
+        """
+        dw_cycles, slots = depthwise.beats(self.config), self.config.l >> self.split
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less. Several
         # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
         longest = (8 if pictures > 1 else 2) * dw_cycles
-        beats = rows * (self.config.l >> self.split)
-        if not self.resident(False) or beats > longest:
+        every = self.tiles(False)
+        tiles = min(every, self.config.weight_rows // self.depth, self.config.param_rows, longest // (self.depth * slots))
+        if tiles < every:
+            # What both engines do then begins with a whole tile of theirs, whose weights come before MAT has done with its own.
+            tiles = min(tiles, self.config.weight_rows // self.depth - 1) // 2 * 2
+        if not tiles or (tiles < every and not self._joint()):
             return self.alone(start, end)
-        lp = 1 << self.split
+        rows = tiles * self.depth
         # Post-processing takes a result a cycle, and R-MAC's first.
         left = max(0, dw_cycles - depthwise.results(self.config))
-        turn = min(end, start + min(dw_cycles // rows, left // self.tiles(False)) * lp) if self._joint() else end
-        per_pixel = self.matrix_macs()
-        tasks = []
-        if turn > start:
-            macs = (turn - start) * per_pixel
-            tasks.append(self.task(start, turn, joint=False, pixel_outer=True, gated=True, wait=Unit.MAT, macs=macs))
+        turn = min(end, start + (min(dw_cycles // rows, left // tiles) << self.split)) if self._joint() else end
+        if turn == start:
+            return self.alone(start, end)
+        followed = self.macs_before(tiles * slots)
+        behind = {"joint": False, "pixel_outer": True, "gated": True, "wait": Unit.MAT}
+        tasks = [self.task(start, turn, tiles=tiles, macs=(turn - start) * followed, **behind)]
         if turn < end:
-            tasks.append(self.task(turn, end, joint=True, pixel_outer=False, macs=(end - turn) * per_pixel))
+            both = -(-tiles // 2)
+            tasks.append(self.task(turn, end, joint=True, pixel_outer=False, tiles=both, macs=(end - turn) * followed))
+        if tiles < every:
+            others, macs = tiles * slots, (end - start) * (self.matrix_macs() - followed)
+            both = self.tiles(True) - tiles // 2
+            tasks.append(self.task(start, end, joint=True, pixel_outer=False, first_group=others, tiles=both, macs=macs))
         return tasks
 
     def matrix_macs(self) -> int:

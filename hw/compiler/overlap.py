@@ -167,7 +167,8 @@ def _reads(sums: Task, border: int, groups: int) -> bool:
 def stem_beside_pool(stem: PwProduct, body: Sequence[Task]) -> list[Task]:
     """The next picture's stem beside the pooling of the one before, which leaves MAT nothing to do.
 
-    MAT alone does the first pixels, as long as POOL takes, if the rows that the stem writes are not those that POOL reads.
+    MAT alone does the first pixels (of the first band), as long as POOL takes, if the rows that the stem writes are not those
+    that POOL reads.
 
     Parameters
     ----------
@@ -183,17 +184,19 @@ def stem_beside_pool(stem: PwProduct, body: Sequence[Task]) -> list[Task]:
     """
     at = next((index for index, task in enumerate(body) if task.get("behind_load")), None)
     pool = body[-1]
-    if at is None or pool.opcode is not Opcode.POOL or not body[at].joint or body[at].get("px_end") < stem.pixels:
+    if at is None or pool.opcode is not Opcode.POOL or not body[at].joint:
         return list(body)
     read = range(pool.get("src_base"), pool.get("src_base") + -(-pool.get("tiles") // stem.config.wide) * pool.get("src_rows"))
     written = stem.destination.first
     if written.buffer is pool.fields["src"] and written.base < read.stop and read.start < written.end:
         return list(body)
     cycles = stem.tiles(False) * stem.depth
-    turn = min(stem.pixels, (pool.beats(stem.config) - START) // cycles << stem.split)
-    if not 0 < turn < stem.pixels or not stem.resident(False):
+    end = body[at].get("px_end")
+    turn = min(end, (pool.beats(stem.config) - START) // cycles << stem.split)
+    if not turn or not stem.resident(False):
         return list(body)
     behind = {"pixel_outer": True, "gated": True, "behind_load": True}
-    first = stem.task(0, turn, joint=False, wait=Unit.MAT, macs=turn * stem.matrix_macs(), **behind)
-    rest = stem.task(turn, stem.pixels, joint=True, wait=_BOTH, macs=(stem.pixels - turn) * stem.matrix_macs(), **behind)
-    return [*body[:at], first, rest, *body[at + 1 :]]
+    parts = [stem.task(0, turn, joint=False, wait=Unit.MAT, macs=turn * stem.matrix_macs(), **behind)]
+    if turn < end:
+        parts.append(stem.task(turn, end, joint=True, wait=_BOTH, macs=(end - turn) * stem.matrix_macs(), **behind))
+    return [*body[:at], *parts, *body[at + 1 :]]

@@ -71,8 +71,8 @@ def test_a_fast_clock_needs_a_fast_memory():
 
 
 def test_the_share_of_lookup_tables():
-    assert point(ZCU102, replace(SETTING, lut_share=0.19)).fits
-    assert point(ZCU102, replace(SETTING, lut_share=0.18)).over == ("lut",)
+    assert point(ZCU102, replace(SETTING, lut_share=0.18)).fits
+    assert point(ZCU102, replace(SETTING, lut_share=0.17)).over == ("lut",)
 
 
 def test_a_prefetch_that_the_model_does_not_know():
