@@ -155,7 +155,7 @@ class Core(wiring.Component):
             mat.load_progress.eq(self.load_progress),
             self.load_consumes.eq(mat.load_consumes),
             self.load_consumed.eq(mat.load_consumed),
-            post.rmac_start.eq(rmac.start),
+            post.depthwise_start.eq(rmac.start & (self.task.opcode == Opcode.DW)),
             post.rmac_turn.eq(rmac.turn),
             post.mat_tasks.eq(mat.tasks),
             post.rmac_tasks.eq(rmac.tasks),

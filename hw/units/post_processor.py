@@ -98,13 +98,13 @@ class PostProcessor(wiring.Component):
     mat_retired, rmac_retired : Out(1)
         A result of this engine has been written, and what reads it may start in this cycle.
     rmac_progress : Out(PIXEL_BITS)
-        ``progress`` of the R-MAC's last result with ``seg_last`` that had retired before this cycle.
+        ``progress`` of R-MAC's last result with ``seg_last`` that had retired before this cycle, of its last DW task.
     rmac_begun : Out(PIXEL_BITS), rmac_begun_groups : Out(GROUP_BITS + 1)
-        The same of its last result, and the channel group behind it: of the pixels before ``rmac_begun`` those groups before
-        ``rmac_begun_groups`` are complete whose results came first.
-    rmac_start : In(1), rmac_turn : In(1)
-        Sets all of them to 0: a task of R-MAC starts. From the next cycle on only results of its last one, that of
-        ``rmac_turn``, count.
+        The same of its last result with any ``progress``, and the channel group behind it: of the pixels before ``rmac_begun``
+        those groups before ``rmac_begun_groups`` are complete whose results came first.
+    depthwise_start : In(1), rmac_turn : In(1)
+        Sets all of them to 0: a DW task starts behind the task of ``rmac_turn``. What counts from the next cycle on are its
+        results, also beside R-MAC's next task, which MAT may not yet have caught up with.
     trace_valid, trace_tag, trace_dst, trace_px, trace_cg, trace_mask, trace_split, trace_row_sum : Out
         What is being written in this cycle, for simulations: layer, buffer, place, slots that are written.
     trace_words : Out(words(config, signed(LOGIT_BITS)))
@@ -143,7 +143,7 @@ class PostProcessor(wiring.Component):
             "rmac_progress": Out(PIXEL_BITS),
             "rmac_begun": Out(PIXEL_BITS),
             "rmac_begun_groups": Out(GROUP_BITS + 1),
-            "rmac_start": In(1),
+            "depthwise_start": In(1),
             "rmac_turn": In(1),
             "trace_valid": Out(1),
             "trace_tag": Out(DESCRIPTOR["tag"].width),
@@ -452,9 +452,12 @@ class PostProcessor(wiring.Component):
         turn = delayed(m, at.turn, wait, "retired_turn")
         group = delayed(m, at.cg, wait, "retired_group")
         m.d.comb += [self.mat_retired.eq(valid & ~rmac), self.rmac_retired.eq(valid & rmac)]
-        with m.If(self.rmac_start):
+        # Results of another task have no progress; those that are on their way when a DW task starts have the other turn.
+        depthwise_turn = Signal()
+        with m.If(self.depthwise_start):
             m.d.sync += [self.rmac_progress.eq(0), self.rmac_begun.eq(0), self.rmac_begun_groups.eq(0)]
-        with m.Elif(self.rmac_retired & (turn == self.rmac_turn)):
+            m.d.sync += depthwise_turn.eq(~self.rmac_turn)
+        with m.Elif(self.rmac_retired & (turn == depthwise_turn) & (progress != 0)):
             m.d.sync += [self.rmac_begun.eq(progress), self.rmac_begun_groups.eq(group + 1)]
             with m.If(seg_last):
                 m.d.sync += self.rmac_progress.eq(progress)

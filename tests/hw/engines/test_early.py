@@ -290,7 +290,7 @@ def first_row_read(engine: RMacEngine, rows: int, arrives: int) -> tuple[int, in
         ctx.set(engine.pending, 1)
         for cycle in range(arrives + 40):
             # MAT issues its last beat in the cycle ``last``.
-            ctx.set(engine.joint.sequencing, cycle <= last + 1)
+            ctx.set(engine.joint.sequencing, cycle <= last)
             ctx.set(engine.joint.leave, rows * (cycle == last + 1))
             ctx.set(engine.joint.free, rows * (cycle == last + 1 + wait))
             filled += 3 * (cycle == arrives)

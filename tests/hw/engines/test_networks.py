@@ -56,6 +56,20 @@ def test_mbconv_with_residual():
     assert tasks(program, Opcode.PW, gated=1, pixel_outer=1) and tasks(program, Opcode.PW, joint=1, px_end=30)
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_mat_follows_with_as_many_tiles_as_the_ring_holds(stall):
+    net = NetworkBuilder(26, 10, 12)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", net.stem(8), 24, "hardswish")), 22)
+    program, _ = check(net, TOY.with_(name="short-ring", weight_rows=32), stall=stall, seed=6)
+    followed, rest, others = (task for task in program.tasks if task.layer == "pw2" and task.opcode is Opcode.PW)
+    # Six words deep, six tiles of MAT's: four of them lie in the ring while the next one's weights come.
+    assert [task.get("tiles") for task in (followed, rest, others)] == [4, 2, 1]
+    assert [task.get("gated") for task in (followed, rest, others)] == [1, 0, 0]
+    assert [(task.get("px_start"), task.get("px_end")) for task in (followed, rest, others)] == [(0, 24), (24, 30), (0, 30)]
+    assert [task.get("dst_cg") for task in (followed, rest, others)] == [0, 0, 4]
+    assert followed.macs + rest.macs + others.macs == 30 * 24 * 22
+
+
 def test_stride_two_and_odd_sizes():
     net = NetworkBuilder(3, 14, 10)
     hidden = net.pw("pw1", net.stem(6), 13, "hardswish")
@@ -70,6 +84,27 @@ def test_dsconv():
     stem = net.stem(8)
     net.pw("pw", net.dw("dw", stem), 8, residual=stem)
     check(net, TOY)
+
+
+@pytest.mark.parametrize(("d_rows", "places"), [(150, ("D", "X")), (90, ("X", "X"))])
+def test_results_that_d_has_no_room_for_lie_in_the_trunk(d_rows, places):
+    net = with_attention(NetworkBuilder(5, 8, 12), 16, 8, z_bits=15)
+    program, _ = check(net, TOY.with_(name="little-d", d_rows=d_rows), stall=0.5, seed=2)
+    assert tuple(program.places[name].buffer.name for name in ("agg.dw", "att")) == places
+    # The residual of the product behind both comes from the other one.
+    assert program.places["in"].buffer is Buffer.Y
+
+
+@pytest.mark.parametrize(("left", "stall"), [(1, 0.0), (1, 0.6), (3, 0.0)])
+def test_heads_that_come_behind_the_aggregation(monkeypatch, left, stall):
+    monkeypatch.setattr("hw.compiler.head_cut._left", lambda own, last, *rest: (left, (1, last - 1)))
+    net = with_attention(NetworkBuilder(27, 8, 12), 32, 8, kernel=3, z_bits=15)
+    program, _ = check(net, TOY, stall=stall, seed=4)
+    order = [task.opcode for task in program.tasks if task.layer in ("att", "agg.dw", "agg.gpw")]
+    behind = order[len(order) - 1 - order[::-1].index(Opcode.PW) :]
+    assert behind[1:6] == [Opcode.KTV, Opcode.DIV, Opcode.KTV, Opcode.QZ, Opcode.KTV]
+    heads = [task.get("heads") for task in tasks(program, Opcode.KTV)]
+    assert heads[-3:] == [left, 1, 3] and sum(heads) == 8
 
 
 def test_attention():
