@@ -82,7 +82,8 @@ class Workload:
             phase.results.append({
                 "acc": self.accumulators(), "mask": self.integer(0, 1 << self.lanes),
                 "px": self.integer(0, 64 >> split) << split, "cg": self.integer(0, 14), "entry": self.integer(0, entries),
-                "row_sum": 0, "seg_last": self.integer(0, 2), "progress": index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2)),
+                "row_sum": 0, "seg_last": self.integer(0, 2),
+                "progress": (index + 1 + self.integer(0, 1 << (PIXEL_BITS - 2))) * (phase.task["opcode"] is Opcode.DW),
             })
         return phase
 
@@ -309,11 +310,13 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
 
     async def testbench(ctx):
         in_flight, retiring, params, residuals = deque(), deque(), {}, {}
-        progress, begun, last = 0, (0, 0), None
+        progress, begun, followed, last = 0, (0, 0), None, None
         for cycle in range(20000):
             started = {name: engine.drive(ctx) for name, engine in engines.items()}
-            ctx.set(dut.rmac_start, started[RMAC])
-            ctx.set(dut.rmac_turn, engines[RMAC].turn)
+            depthwise = started[RMAC] and engines[RMAC].phase.task["opcode"] is Opcode.DW
+            ctx.set(dut.depthwise_start, depthwise)
+            # The engine's turn is the new task's from the next cycle on.
+            ctx.set(dut.rmac_turn, engines[RMAC].turn ^ started[RMAC])
             if row := params.pop(cycle, None):
                 ctx.set(dut.param.row, row)
             else:
@@ -354,11 +357,12 @@ def check(config, buffer_read_latency, buffer_write_latency, mat_phases, rmac_ph
             if retiring and retiring[0][0] == cycle:
                 _, now, phase, result = retiring.popleft()
                 engines[now].retire(phase)
-                if now == RMAC and result["turn"] == engines[RMAC].turn:
+                if now == RMAC and phase is followed:
                     begun = result["progress"], result["cg"] + 1
                     progress = result["progress"] if result["seg_last"] else progress
-            if started[RMAC]:
-                progress, begun = 0, (0, 0)
+                    seen["beside the next task"] += phase is not engines[RMAC].phase
+            if depthwise:
+                progress, begun, followed = 0, (0, 0), engines[RMAC].phase
             assert (ctx.get(dut.mat_retired), ctx.get(dut.rmac_retired)) == (now == MAT, now == RMAC)
 
             # What is asked for, and what enters.
@@ -414,7 +418,7 @@ def workloads(config, count, seed):
 @pytest.mark.parametrize(("read", "write"), [(1, 0), (6, 5), (10, 1), (14, 0)])
 def test_every_kind_of_task_with_two_competing_engines(read, write):
     seen = check(TOY, read, write, *workloads(TOY, 25, read), seed=read)
-    assert seen["contention"] > 100 and seen["idle"] > 50 and seen["early"] > 0
+    assert seen["contention"] > 100 and seen["idle"] > 50 and seen["early"] > 0 and seen["beside the next task"] > 0
     assert seen["spread"] > 20 and seen["word"] > 50 and seen["head"] > 10 and seen["z row"] > 10
     assert seen["cut"] > 20 and seen["second"] > 20 and seen["code"] > 10 and seen["q -128"] > 20 and seen["q 127"] > 20
     assert seen["fraction"] > 20 and seen["beyond"] > 5
