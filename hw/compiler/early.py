@@ -57,7 +57,8 @@ def _region(task: Task, config: AcceleratorConfig, buffer: int, base: int, rows:
     groups = task.get("dst_cg_end") << fold
     spread = -(-groups // config.wide) if buffer == Buffer.H.value else groups
     if ring or fold:
-        return _Region(buffer, base, base + spread * rows)
+        # A folded channel group's chunks share rows.
+        return _Region(buffer, base, base + spread * -(-rows // (1 << fold)))
     pixels, _ = _shape(task)
     first, end = task.get("px_start") // config.l, -(-pixels // config.l)
     begin = (base + first) % (1 << ROW_BITS)

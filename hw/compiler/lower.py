@@ -223,17 +223,21 @@ class PwProduct:
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less. Several
         # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
         longest = (8 if pictures > 1 else 2) * dw_cycles
-        every = self.tiles(False)
-        tiles = min(every, self.config.weight_rows // self.depth, self.config.param_rows, longest // (self.depth * slots))
-        if tiles < every:
-            # What both engines do then begins with a whole tile of theirs, whose weights come before MAT has done with its own.
-            tiles = min(tiles, self.config.weight_rows // self.depth - 1) // 2 * 2
-        if not tiles or (tiles < every and not self._joint()):
-            return self.alone(start, end)
-        rows = tiles * self.depth
+        every, joint = self.tiles(False), self._joint()
+        most = min(every, self.config.weight_rows // self.depth, self.config.param_rows, longest // (self.depth * slots))
+        # What both engines do after some tiles begins with a whole tile of theirs, whose weights come before MAT has done.
+        first = range(2, min(most, self.config.weight_rows // self.depth - 1, every - 1) + 1, 2) if joint else range(0)
         # Post-processing takes a result a cycle, and R-MAC's first.
         left = max(0, dw_cycles - depthwise.results(self.config))
-        turn = min(end, start + (min(dw_cycles // rows, left // tiles) << self.split)) if self._joint() else end
+
+        def followed_groups(tiles: int) -> int:
+            """Groups of pixels that MAT manages to do alone."""
+            whole = -(-(end - start) // (1 << self.split))
+            return min(whole, dw_cycles // (tiles * self.depth), left // tiles) if joint else whole
+
+        choices = [*([every] if most == every else []), *reversed(first)]
+        tiles = max(choices, key=lambda tiles: tiles * followed_groups(tiles), default=0)
+        turn = min(end, start + (followed_groups(tiles) << self.split)) if tiles else start
         if turn == start:
             return self.alone(start, end)
         followed = self.macs_before(tiles * slots)

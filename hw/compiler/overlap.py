@@ -12,7 +12,7 @@ from hw.compiler.lower import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import IDLE, OPEN, START, Timing
+from hw.timing import DISPATCH, IDLE, OPEN, START, Timing
 
 _BOTH = Unit.MAT | Unit.RMAC
 
@@ -192,7 +192,9 @@ def stem_beside_pool(stem: PwProduct, body: Sequence[Task]) -> list[Task]:
         return list(body)
     cycles = stem.tiles(False) * stem.depth
     end = body[at].get("px_end")
-    turn = min(end, (pool.beats(stem.config) - START) // cycles << stem.split)
+    # POOL is dispatched first, and R-MAC is open when its last result has been pushed.
+    alone = pool.beats(stem.config) + Timing.of(stem.config).pool_result - DISPATCH
+    turn = min(end, alone // cycles << stem.split)
     if not turn or not stem.resident(False):
         return list(body)
     behind = {"pixel_outer": True, "gated": True, "behind_load": True}
