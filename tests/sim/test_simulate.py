@@ -137,7 +137,7 @@ def test_a_slow_memory_changes_nothing(artifact):
     assert report.comparison.tensors == 40
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 3])
 def test_random_stalls_on_every_channel_change_nothing_but_time(artifact, golden, run, monkeypatch, seed):
     results = recorded(monkeypatch)
     report = simulate(artifact, TOY, held_out(PICTURES), memory=MemoryOptions(latency=20 + 40 * seed, stall=30, seed=seed))
