@@ -53,7 +53,7 @@ class JointSignature(wiring.Signature):
     sequencing : Out(1)
         More beats will come.
     weights, params, space : In
-        State of R-MAC's rings and queue.
+        State of R-MAC's rings and queue; ``weights`` are without rows that left in a cycle before.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -276,7 +276,8 @@ class MatEngine(wiring.Component):
             self.weights.offset.eq(offset),
             self.weights.free.eq(free),
             mine.eq(self.weights.filled - leaving - sequencer.free),
-            joints.eq(self.joint.weights - leaving - sequencer.free),
+            # R-MAC's ring has had no rows of a task of MAT's alone.
+            joints.eq(self.joint.weights - self.joint.leave),
             sequencer.weights.eq(Mux(task.joint & (joints < mine), joints, mine)),
             sequencer.params.eq(
                 Mux(task.joint & (self.joint.params < state.params), self.joint.params, state.params)

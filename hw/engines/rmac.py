@@ -181,7 +181,7 @@ class RMacEngine(wiring.Component):
         m.d.sync += leaving.eq(leaving + (dw.free | self.joint.leave) - self.weights.free)
         m.d.comb += [
             dw.weights.eq(self.weights.filled - leaving - dw.free),
-            self.joint.weights.eq(self.weights.filled),
+            self.joint.weights.eq(self.weights.filled - leaving),
             self.weights.en.eq(Mux(is_pw, self.joint.en, delayed(m, dw.beat_valid, wait, "ring_en", reset=True))),
             self.weights.offset.eq(Mux(is_pw, self.joint.offset, delayed(m, dw.beat.offset, wait, "ring_offset"))),
             self.weights.free.eq(Mux(is_pw, self.joint.free, free)),

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.compiler.program import Program
 from hw.config import TOY
-from hw.control.descriptor import Act, Buffer, Opcode
+from hw.control.descriptor import Act, Buffer, Opcode, Unit
 from tests.support.core_check import check
 from tests.support.networks import NetworkBuilder
 
@@ -68,6 +68,16 @@ def test_mat_follows_with_as_many_tiles_as_the_ring_holds(stall):
     assert [(task.get("px_start"), task.get("px_end")) for task in (followed, rest, others)] == [(0, 24), (24, 30), (0, 30)]
     assert [task.get("dst_cg") for task in (followed, rest, others)] == [0, 0, 4]
     assert followed.macs + rest.macs + others.macs == 30 * 24 * 22
+
+
+def test_both_engines_wait_for_their_weights_behind_mat_alone():
+    """MAT's ring has some rows of the joint tile beside those that it has yet to release; R-MAC's has none."""
+    net = NetworkBuilder(3, 10, 12)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", net.stem(8), 48, "hardswish")), 16)
+    program, _ = check(net, TOY.with_(name="short-ring", weight_rows=32))
+    followed, rest = (task for task in program.tasks if task.layer == "pw2" and task.opcode is Opcode.PW)
+    assert (followed.joint, rest.joint, rest.get("early") & Unit.MAT) == (0, 1, Unit.MAT)
+    assert followed.get("tiles") * followed.get("depth") < 32 < (followed.get("tiles") + 1) * followed.get("depth")
 
 
 def test_stride_two_and_odd_sizes():
