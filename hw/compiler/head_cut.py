@@ -98,7 +98,7 @@ def _compositions(count: int, most: int, parts: int) -> Iterator[tuple[int, ...]
 
 
 def _even(count: int, most: int, cost: HeadCost, timing: Timing) -> tuple[int, ...]:
-    """Batches beside other work of MAT's: half of the heads each where MAT would wait longer for all than two more tasks take."""
+    """Half of the heads each where MAT would wait longer for all than two more tasks take, or as many as a batch can have."""
     half = -(-count // 2)
     size = min(most, half if half * cost.sums > 2 * timing.step else count)
     return tuple(min(size, count - first) for first in range(0, count, size))
@@ -117,11 +117,10 @@ def _left(own: int, last: int, most: int, cost: HeadCost, timing: Timing, beside
 
     R-MAC then ends the depthwise layer sooner, and MAT divides them while R-MAC has the last source's first sums to do.
     """
-    most_batches = max(_MOST_BATCHES, -(-last // most))
     options = []
     for left in range(min(own - 1, most) + 1):
         rmac, mat = beside.ends(own - left, cost, timing)
-        for sizes in _compositions(last, most, most_batches):
+        for sizes in _compositions(last, most, _MOST_BATCHES):
             end = cost.end(sizes, timing, rmac=rmac, mat=mat, left=left)
             options.append((end + bool(left) * timing.step, left, len(sizes), sizes))
     _, left, _, sizes = min(options)

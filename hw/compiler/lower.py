@@ -217,7 +217,7 @@ class PwProduct:
     def behind(self, depthwise: Task, start: int, end: int, pictures: int) -> list[Task]:
         """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline).
 
-        Where the rings do not hold all weights, MAT follows with the first tiles alone.
+        MAT follows with all tiles or with the first ones alone, as makes the most of DW's time.
         """
         dw_cycles, slots = depthwise.beats(self.config), self.config.l >> self.split
         # MAT's share is streamed a second time; where that takes much longer than DW itself, waiting for DW costs less. Several

@@ -1,6 +1,6 @@
 """What one engine begins while the other still works on the step before: a product's last pixels are MAT's alone.
 
-Both functions take the tasks of a step apart where that ends sooner, and leave them as they are where it does not.
+Both functions take the tasks of a step apart, the first one where that ends sooner, the second one where their rows allow it.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Se
     """The first heads' sums beside one tile of the product that makes queries, keys and values; that tile comes last.
 
     Where the first batches of heads read nothing of a tile, R-MAC takes part in it up to some pixel and then begins with the
-    sums, while MAT does the other pixels alone. What R-MAC does then waits for both. Queries come first, so the first tile is
-    one that no sums need.
+    sums, while MAT does the other pixels alone. What R-MAC does then waits for both, itself or behind a task of MAT's that has
+    waited. Where queries come first, the first tile is one that no sums need.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def stem_beside_pool(stem: PwProduct, body: Sequence[Task]) -> list[Task]:
     Returns
     -------
     list of Task
-        The same with the stem in two tasks, or unchanged.
+        The same with the stem in two tasks, or in one of MAT's where POOL takes as long, or unchanged.
     """
     at = next((index for index, task in enumerate(body) if task.get("behind_load")), None)
     pool = body[-1]
