@@ -12,7 +12,7 @@ from hw.compiler.lower import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import DISPATCH, IDLE, OPEN, START, Timing
+from hw.timing import DISPATCH, IDLE, OPEN, Timing
 
 _BOTH = Unit.MAT | Unit.RMAC
 
@@ -56,8 +56,9 @@ def sums_beside_product(product: PwProduct, tasks: Sequence[Task], attention: Se
     if len(tasks) != 1 or not tasks[0].joint or tasks[0].get("tiles") < 2:
         return list(tasks), order
     tiles = tasks[0].get("tiles")
+    proof = Proof(product.config)
     for last, count in product_of(range(tiles), (1, 2)):
-        best = min([best, *_beside_tile(product, last, attention, count)], key=lambda option: option.end)
+        best = min([best, *_beside_tile(product, last, attention, count, proof)], key=lambda option: option.end)
     if not best.sums:
         return list(tasks), order
     return _cut(product, tiles, best), _behind(order, best.sums)
@@ -75,15 +76,15 @@ def _rest_of(attention: Sequence[Task], begun: int, rmac: int, mat: int, config:
 
     ``begun`` sums are done already; R-MAC goes on at ``rmac``, MAT at ``mat``.
     """
-    gap, results = OPEN + START - 1, Timing.of(config).ktv_result
+    timing = Timing.of(config)
     own = max((index for index, task in enumerate(attention) if task.opcode is Opcode.PW), default=len(attention)) + 1
     for task in attention[:own]:
         if task.opcode is Opcode.KTV and begun:
             begun -= 1
         elif task.unit is Unit.RMAC:
-            rmac += task.beats(config) + gap + (results if task.opcode is Opcode.KTV else 0)
+            rmac += task.beats(config) + timing.early_step + (timing.ktv_result if task.opcode is Opcode.KTV else 0)
         elif task.unit is Unit.MAT:
-            mat += task.beats(config) + gap
+            mat += task.beats(config) + timing.early_step
     return max(rmac, mat)
 
 
@@ -94,9 +95,9 @@ def _next_of_rmac(attention: Sequence[Task], count: int) -> int | None:
     return rmac[count] if len(found) > count and found[:count] == [Opcode.KTV] * count else None
 
 
-def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count: int) -> list[_Option]:
+def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count: int, proof: Proof) -> list[_Option]:
     """The first ``count`` sums beside the other pixels of tile ``last``, for every pixel where that can be of use."""
-    config, timing, proof = product.config, Timing.of(product.config), Proof(product.config)
+    config, timing = product.config, Timing.of(product.config)
     behind = _next_of_rmac(attention, count)
     beside = [task for task in attention if task.opcode is Opcode.KTV][:count]
     slots, lanes = config.l >> product.split, 1 << product.split
