@@ -567,7 +567,12 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         stride,
         0,
     ),
-    "stride ignored": ("hw.engines.rmac.DwSequencer", tampered(DwSequencer, task=with_field("stride", constant(1))), stride, 0),
+    "stride ignored": (
+        "hw.engines.rmac.DwSequencer",
+        tampered(DwSequencer, task=with_field("stride", constant(1)), coming=with_field("stride", constant(1))),
+        stride,
+        0,
+    ),
     "nothing is outside the map": (
         "hw.engines.rmac.DwSequencer",
         tampered(DwSequencer, beat=with_field("outside", constant(0))),
@@ -626,7 +631,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     ),
     "a segment of folded chunks too short": (
         "hw.engines.rmac.DwSequencer",
-        tampered(DwSequencer, task=with_field("step_x", plus(1))),
+        tampered(DwSequencer, task=with_field("step_x", plus(1)), coming=with_field("step_x", plus(1))),
         folded,
         0,
     ),
