@@ -22,6 +22,8 @@ from hw.memory.act_buffer import ActBuffer
 
 #: Bursts of weights that may be on their way: covers a memory latency of some hundred cycles at a beat a cycle.
 WEIGHT_BURSTS = 8
+#: What reads DRAM: program fetch, weights, loader.
+_READERS = 3
 
 
 def _ports(prefix: str, signature: wiring.Signature, *, flip: bool = False) -> dict[str, wiring.Member]:
@@ -77,6 +79,7 @@ class Accelerator(wiring.Component):
             "loader": Loader.resources(config),
             "store": Store.resources(config, Core.store_latency),
             "program fetch": DescriptorFetch.resources(config),
+            "read arbiter": ReadArbiter.resources(config, _READERS),
         }
 
     def elaborate(self, platform: object) -> Module:
@@ -86,7 +89,7 @@ class Accelerator(wiring.Component):
         control, decoder = ControlUnit(config), WeightDecoder(config)
         weights = LoopedReader(config, WEIGHT_BURSTS * config.axi_burst)
         loader, store = Loader(config, ActBuffer.write_latency), Store(config, core.store_latency)
-        arbiter = ReadArbiter(config, 3)
+        arbiter = ReadArbiter(config, _READERS)
         m.submodules.control = control
         parts = {"core": core, "decoder": decoder, "weights": weights, "loader": loader, "store": store, "arbiter": arbiter}
         for name, part in parts.items():

@@ -1,12 +1,16 @@
 """Shares one AXI4 read port between several readers."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.axi.signature import AxiRead
 from hw.config import AcceleratorConfig
+from hw.cost import Resources, ram
+
+#: Bursts that may be under way on the bus unless the caller says otherwise.
+OUTSTANDING = 16
 
 
 class ReadArbiter(wiring.Component):
@@ -32,14 +36,19 @@ class ReadArbiter(wiring.Component):
         The bus.
     """
 
-    def __init__(self, config: AcceleratorConfig, clients: int, outstanding: int = 16):
+    def __init__(self, config: AcceleratorConfig, clients: int, outstanding: int = OUTSTANDING):
         self._config, self._count, self._outstanding = config, clients, outstanding
         super().__init__({"clients": In(AxiRead(config)).array(clients), "axi": Out(AxiRead(config))})
+
+    @staticmethod
+    def resources(config: AcceleratorConfig, clients: int, outstanding: int = OUTSTANDING) -> Resources:
+        """The client numbers of the bursts under way."""
+        return ram(range(clients), outstanding)
 
     def elaborate(self, platform: object) -> Module:
         """An address register, a rotating priority and a FIFO of client numbers."""
         m = Module()
-        m.submodules.order = order = SyncFIFO(width=max(1, (self._count - 1).bit_length()), depth=self._outstanding)
+        m.submodules.order = order = SyncFIFO(width=Shape.cast(range(self._count)).width, depth=self._outstanding)
         bus = self.axi
         names = ("araddr", "arlen", "arsize", "arburst")
         held = Signal(data.StructLayout({name: AxiRead(self._config).members[name].shape for name in names}))

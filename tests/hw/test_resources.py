@@ -8,6 +8,7 @@ import pytest
 from amaranth import unsigned
 
 from hw.axi.linear_reader import LinearReader
+from hw.axi.read_arbiter import ReadArbiter
 from hw.axi.writer import LinearWriter
 from hw.config import TOY, ZCU102
 from hw.control.fetch import DescriptorFetch
@@ -65,6 +66,7 @@ COMPONENTS = {
     "writer": (LinearWriter, (TOY,)),
     "loader": (Loader, (TOY,)),
     "fetch": (DescriptorFetch, (TOY,)),
+    "read arbiter": (ReadArbiter, (TOY, 3)),
 }
 
 yosys = pytest.mark.skipif(
