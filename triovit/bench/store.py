@@ -24,6 +24,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "family": ("quant", "sim/golden", _JOBS),
     "peer": ("quant/networks", "quant/checkpoints.py", *_SCORING, "triovit/bench/peers", "requirements/peers.txt"),
     "digits": ("quant", _HARDWARE_JOBS),
+    "random": ("quant", _HARDWARE_JOBS),
     "build": _SIMULATOR,
     # The cycle model has no part in what the hardware takes, so that a better one leaves long simulations as they are.
     "rtl": (

@@ -32,7 +32,7 @@ def goals(summary: Result) -> list[Goal]:
     found = [_exact(networks[name]) for name in ("b1-224", "b0-224", "seg-b0-512x384")]
     found.append(_cycles("B1-R224, cycles a picture, steady state", 267_000, b1, "steady", b1["authors"]["cycles"]))
     found.append(_cycles("B1-R224, cycles of a single picture", 330_000, b1, "single", None))
-    found += [_ratio(name, networks[name]) for name in ("b1-256", "b1-288", "b2-224")]
+    found += [_ratio(name, networks[name]) for name in ("b1-256", "b1-288", "b2-224", "b2-224-z8")]
     found += _design(design, summary["clock_mhz"], b1)
     found.append(_seconds("one picture of B1-R224 simulated, seconds", 120, b1["sim_seconds"], b1, ""))
     build = b1["build"] or {}
@@ -68,11 +68,13 @@ def _cycles(figure: str, most: int, network: Result, run: str, authors: int | No
 
 
 def _ratio(name: str, network: Result) -> Goal:
+    short, _, z_bits = name.partition("-z")
+    short = short.upper().replace("-", "-R") + (f", Z of {z_bits} bits" if z_bits else "")
     ratio, most = None, IDEAL_RATIO
     if network["cycles_predicted"] is not None:
         ratio = network["cycles_predicted"] / network["ideal_cycles"]
     return Goal(
-        f"{name.upper().replace('-', '-R')}, cycles by the model, steady state",
+        f"{short}, cycles by the model, steady state",
         f"at most {most:.2f} x ideal",
         "",
         _missing(network, "model") if ratio is None else f"{network['cycles_predicted']:,.0f}, {ratio:.3f} x ideal",

@@ -18,6 +18,8 @@ from triovit.progress import Progress, shown
 
 #: Digits to calibrate the built-in network with.
 _DIGITS_CALIBRATION = 64
+#: Pictures to calibrate a network of random weights with.
+_RANDOM_CALIBRATION = 16
 
 
 def digits(progress: Progress, artifact: str) -> dict[str, Any]:
@@ -28,6 +30,27 @@ def digits(progress: Progress, artifact: str) -> dict[str, Any]:
     network = load(pictures.DIGITS)
     given = pictures.calibration(pictures.DIGITS, network.spec.resolution, _DIGITS_CALIBRATION, progress)
     quantize(network, given, progress=progress).save(artifact)
+    return {"pictures": len(given)}
+
+
+def random(
+    progress: Progress, network: str, resolution: tuple[int, int], calibration: str, settings: dict[str, Any], artifact: str
+) -> dict[str, Any]:
+    """Quantize a member of the family with random weights, with the quantizer's ``settings``, and write the artifact.
+
+    Raises
+    ------
+    UserError
+        As `quant.quantize.quantize` and `triovit.pictures.calibration`.
+    """
+    from quant.networks.random_weights import random_network
+    from quant.networks.spec import spec
+    from quant.ptq.options import Options
+    from quant.quantize import quantize
+
+    wanted = spec(network).at(resolution)
+    given = pictures.calibration(calibration, wanted.resolution, _RANDOM_CALIBRATION, progress)
+    quantize(random_network(wanted, given), given, Options(**settings), progress=progress).save(artifact)
     return {"pictures": len(given)}
 
 
@@ -104,7 +127,14 @@ def rtl(progress: Progress, artifact: str, config: str, data: str, batch: int, l
 
 
 def model(
-    progress: Progress, network: str, resolution: tuple[int, int], classes: int | None, config: str, batch: int, latency: int
+    progress: Progress,
+    network: str,
+    resolution: tuple[int, int],
+    classes: int | None,
+    z_bits: int | None,
+    config: str,
+    batch: int,
+    latency: int,
 ) -> dict[str, Any]:
     """What the cycle model says of a network, of one picture and of ``batch`` pictures in a run.
 
@@ -124,7 +154,16 @@ def model(
 
     wanted, memory = configuration(config), Memory(latency)
     member = spec(network).at(resolution)
-    artifact = blank_artifact(member if classes is None else replace(member, classes=classes)).mapped()
+    blank = blank_artifact(member if classes is None else replace(member, classes=classes))
+    if z_bits is not None:
+        blank = replace(
+            blank,
+            layers=[
+                replace(layer, attrs={**layer.attrs, "z_bits": z_bits}) if layer.kind == "attention" else layer
+                for layer in blank.layers
+            ],
+        )
+    artifact = blank.mapped()
     one = predict(compile_network(artifact, wanted), memory)
     result: dict[str, Any] = {
         "macs": one.macs,
@@ -189,7 +228,7 @@ def netlist(progress: Progress, config: str) -> dict[str, Any]:
 
 
 _KINDS: dict[str, Callable[..., dict[str, Any]]] = {
-    "digits": digits, "build": build, "rtl": rtl, "model": model, "design": design,
+    "digits": digits, "random": random, "build": build, "rtl": rtl, "model": model, "design": design,
     "netlist": netlist,
 }  # fmt: skip
 

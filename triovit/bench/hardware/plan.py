@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from boards.zcu102 import ZCU102
+from quant.contract import ACT_BITS
 
 #: Where random weights are calibrated, and pictures of classifiers come from.
 _IMAGENETTE = "data/imagenette"
@@ -59,6 +60,8 @@ class Network:
     authors: Authors | None = None
     #: Whether RTL simulates it: by default, only where it is named, or never.
     rtl: str = "never"
+    #: Width of attention's Z where it is not the quantizer's own; of networks with random weights.
+    z_bits: int | None = None
 
     @property
     def size(self) -> str:
@@ -66,14 +69,16 @@ class Network:
         return f"{self.resolution[1]}x{self.resolution[0]}"
 
 
-def _b(name: str, size: int, authors: Authors, rtl: str = "never") -> Network:
+def _b(name: str, size: int, authors: Authors, rtl: str = "never", z_bits: int | None = None) -> Network:
     """A classifier with random weights, since it has no checkpoint here."""
-    title = f"EfficientViT-{name.upper()}, random weights"
+    title = f"EfficientViT-{name.upper()}, random weights" + (f", Z of {z_bits} bits" if z_bits else "")
     source = _IMAGENETTE if size <= _IMAGENETTE_SIDE else _CAMVID
     folders = (f"{source}/calib", f"{source}/val")
-    return Network(f"{name}-{size}", title, name, (size, size), "random", 32, *folders, authors=authors, rtl=rtl)
+    label = f"{name}-{size}" + (f"-z{z_bits}" if z_bits else "")
+    return Network(label, title, name, (size, size), "random", 32, *folders, authors=authors, rtl=rtl, z_bits=z_bits)
 
 
+_B1, _B2 = Authors(250_343, 781.9, 0.954), Authors(762_009, 791.0, 0.966)
 #: In the order of the page. The authors' cycles: arXiv 2405.03882, their cycle model with each network's layers.
 NETWORKS = (
     Network("digits", "built-in digits", "digits", (32, 32), "packaged", 4, "digits", "digits", config="toy", rtl="default"),
@@ -89,10 +94,13 @@ NETWORKS = (
         classes=10,
         rtl="default",
     ),
-    _b("b1", 224, Authors(250_343, 781.9, 0.954), "default"),
+    _b("b1", 224, _B1, "default"),
+    # The paper's arithmetic has eight bits for Z; the quantizer takes 15 unless it is told otherwise.
+    _b("b1", 224, _B1, z_bits=ACT_BITS),
     _b("b1", 256, Authors(324_139, 788.8, 0.963)),
     _b("b1", 288, Authors(420_593, 769.3, 0.939), "named"),
-    _b("b2", 224, Authors(762_009, 791.0, 0.966), "named"),
+    _b("b2", 224, _B2, "named"),
+    _b("b2", 224, _B2, "named", z_bits=ACT_BITS),
     Network(
         "seg-b0-512x384",
         "EfficientViT-Seg-B0, CamVid, backbone",

@@ -35,6 +35,8 @@ class HardwareRunner(Runner):
                 return {"missing": f"no {name} beside the project"}
         if network.weights == "packaged":
             found = self._digits()
+        elif network.weights == "random" and network.z_bits is not None:
+            found = self._random(network, {"z_bits": network.z_bits})
         elif network.weights == "random":
             found = self._family(network.spec, network.resolution, network.calibration, artifact=True)
         else:
@@ -48,6 +50,15 @@ class HardwareRunner(Runner):
         depends = {"versions": versions("torch", "numpy")}
         place = self.directory / "artifacts" / key("digits", depends)
         found = self._job("digits", depends, {"artifact": str(place)}, there=place, module=_JOBS)
+        return {**found, "artifact": str(place)} if "pictures" in found else found
+
+    def _random(self, network: Network, settings: Result) -> Result:
+        folder = self.shared / network.calibration
+        given = {"network": network.spec, "resolution": network.resolution, "settings": settings}
+        depends = {**given, "calibration": fingerprint(folder), "versions": versions("torch", "numpy")}
+        place = self.directory / "artifacts" / key("random", depends)
+        arguments = {**given, "calibration": str(folder), "artifact": str(place)}
+        found = self._job("random", depends, arguments, there=place, module=_JOBS)
         return {**found, "artifact": str(place)} if "pictures" in found else found
 
     def build(self, config: str) -> Result:
@@ -76,6 +87,7 @@ class HardwareRunner(Runner):
             "network": network.spec,
             "resolution": network.resolution,
             "classes": network.classes,
+            "z_bits": network.z_bits,
             "config": network.config,
             "batch": network.batch,
             "latency": LATENCY,

@@ -80,7 +80,7 @@ def test_the_figures_of_a_summary() -> None:
     assert found["predicted"] == {
         "digits": None,
         "b1-224": {"single": 320_000, "steady": 266_000.0},
-        **dict.fromkeys(("b1-256", "b1-288", "b2-224", "seg-b0-512x384")),
+        **dict.fromkeys(("b1-224-z8", "b1-256", "b1-288", "b2-224", "b2-224-z8", "seg-b0-512x384")),
     }
     assert found["simulated"] == {"digits": {"steady": 8_500}, "b1-224": {"single": 321_600, "steady": 266_500}}
     assert found["cells"] == {"zcu102": {"dsp": 1100, "bram36": 700.5, "memory_lut": 30_000, "multiplier_lut": 60_000}}

@@ -1,10 +1,13 @@
 """What the accelerator's measurements depend on, and what they do without."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quant.artifact import Artifact
+from triovit import pictures
 from triovit.bench import runner, store
 from triovit.bench.hardware import jobs
 from triovit.bench.hardware.plan import NETWORKS, Network
@@ -104,8 +107,8 @@ def test_the_family_s_artifact_is_made_again_where_it_is_gone(tmp_path: Path, mo
 def test_the_network_of_a_row_is_the_one_that_runs() -> None:
     """The trained B0 has ten classes; the ideal cycles are those of its products."""
     b0 = BY_NAME["b0-224"]
-    found = jobs.model(silent, b0.spec, b0.resolution, b0.classes, b0.config, 2, 60)
-    whole = jobs.model(silent, b0.spec, b0.resolution, None, b0.config, 2, 60)
+    found = jobs.model(silent, b0.spec, b0.resolution, b0.classes, None, b0.config, 2, 60)
+    whole = jobs.model(silent, b0.spec, b0.resolution, None, None, b0.config, 2, 60)
     assert whole["macs"] - found["macs"] == 1280 * 990
     assert found["ideal"] == found["macs"] / 2048
     assert found["ideal"] < found["backbone"] < found["cycles_single"]
@@ -113,13 +116,44 @@ def test_the_network_of_a_row_is_the_one_that_runs() -> None:
     assert "steady_error" not in found
 
 
+def test_a_narrow_z(tmp_path: Path) -> None:
+    """It takes fewer cycles, and the network that runs has it."""
+    narrow, wide, own = (jobs.model(silent, "digits", (32, 32), None, z_bits, "toy", 1, 60) for z_bits in (8, 15, None))
+    assert narrow["cycles_single"] < wide["cycles_single"] == own["cycles_single"]
+    assert narrow["macs"] == wide["macs"]
+    place = tmp_path / "artifact"
+    jobs.random(silent, "digits", (32, 32), pictures.DIGITS, {"z_bits": 8}, str(place))
+    found = [layer.attrs["z_bits"] for layer in Artifact.load(place).layers if layer.kind == "attention"]
+    assert found and set(found) == {8}
+
+
+def test_a_network_with_a_narrow_z_is_quantized_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    b2 = BY_NAME["b2-224-z8"]
+    for folder in (b2.calibration, b2.pictures):
+        (tmp_path / folder).mkdir(parents=True)
+    asked = []
+
+    def write(words: list[str], **_: object) -> Any:
+        asked.append((words[3], json.loads(words[4])["settings"]))
+        place = Path(json.loads(words[4])["artifact"])
+        place.mkdir(parents=True)
+        (place / "manifest.json").write_text("{}")
+        Path(words[-1]).write_text('{"pictures": 16}')
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(runner.subprocess, "run", write)
+    made = HardwareRunner(tmp_path / "bench", tmp_path, measuring=True).artifact(b2)
+    assert Path(made["artifact"]).parent == tmp_path / "bench" / "artifacts"
+    assert asked == [("random", {"z_bits": 8})]
+
+
 def test_a_batch_that_is_too_large_leaves_the_single_picture() -> None:
-    found = jobs.model(silent, "digits", (32, 32), None, "toy", 88, 60)
+    found = jobs.model(silent, "digits", (32, 32), None, None, "toy", 88, 60)
     assert found["cycles_steady"] is None
     assert found["steady_error"].startswith("a batch of 88 pictures cannot be mapped, a smaller one may: layer head.fc2: ")
     assert found["cycles_single"] > 0
     with pytest.raises(UserError, match=r"^layer stem\.0: "):
-        jobs.model(silent, "b0", (224, 224), None, "toy", 1, 60)
+        jobs.model(silent, "b0", (224, 224), None, None, "toy", 1, 60)
 
 
 def test_the_count_of_the_design() -> None:

@@ -14,9 +14,11 @@ def test_the_rows() -> None:
         "model/digits",
         "model/b0-224",
         "model/b1-224",
+        "model/b1-224-z8",
         "model/b1-256",
         "model/b1-288",
         "model/b2-224",
+        "model/b2-224-z8",
         "model/seg-b0-512x384",
         "rtl/digits/single",
         "rtl/digits/steady",
@@ -26,7 +28,12 @@ def test_the_rows() -> None:
         "rtl/b1-224/steady",
         "rtl/seg-b0-512x384/single",
     ]
-    assert {case.name.rsplit("/", 1)[0] for case in every if case.long} == {"netlist", "rtl/b1-288", "rtl/b2-224"}
+    assert {case.name.rsplit("/", 1)[0] for case in every if case.long} == {
+        "netlist",
+        "rtl/b1-288",
+        "rtl/b2-224",
+        "rtl/b2-224-z8",
+    }
     assert sum(fnmatch(case.name, "model/*") for case in every) == len(NETWORKS)
 
 
