@@ -27,7 +27,7 @@ from hw.memory.row_ring import RowRing
 from hw.timing import OPEN, START
 from tests.hw.axi.harness import simulate
 from tests.hw.engines.test_networks import with_attention
-from tests.hw.engines.test_parts import descriptor, mat_needs, walk
+from tests.hw.engines.walk import descriptor, mat_needs, walk
 from tests.support import core_check
 from tests.support.networks import NetworkBuilder
 from tests.support.tamper import Instead, constant, tampered

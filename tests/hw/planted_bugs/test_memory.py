@@ -1,0 +1,66 @@
+"""Rings, buffers and the way of words into them, tampered with."""
+
+import pytest
+
+from hw.io.load_aligner import LoadAligner
+from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_rows import BankRows
+from hw.memory.paired_ring import PairedRing
+from hw.memory.placement import Placement
+from hw.memory.rotate import Rotator
+from hw.memory.row_ring import RowRing
+from tests.hw.planted_bugs.networks import block, folded, product, strided_product
+from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
+from tests.support.tamper import constant, plus, tampered, with_field
+
+BUGS: dict[str, Bug] = {
+    "folded channel groups written to one sub-buffer": (
+        "hw.core.Placement",
+        tampered(Placement, write=with_field("fold", constant(0))),
+        folded,
+        0,
+    ),
+    "folded channel groups read from one sub-buffer": (
+        "hw.core.ActBuffer",
+        tampered(ActBuffer, read__fold=constant(0)),
+        folded,
+        0,
+    ),
+    "twice folded channel groups read as once folded": (
+        "hw.core.ActBuffer",
+        tampered(ActBuffer, read__fold=lambda fold: fold & 1),
+        folded,
+        0,
+    ),
+    "ring read one row too far": ("hw.core.RowRing", tampered(RowRing, offset=plus(1)), product, 0),
+    "parameters of the other engine": ("hw.core.PairedRing", tampered(PairedRing, ring=lambda ring: ~ring), block, 0),
+    "MAT's parameters for both engines": ("hw.core.PairedRing", tampered(PairedRing, ring=constant(0)), block, 0),
+    "parameters of both engines in one ring": (
+        "hw.core.PairedRing",
+        tampered(PairedRing, i__payload=with_field("ring", constant(0))),
+        block,
+        0,
+    ),
+    "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
+    "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
+    "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
+    "words written unrotated": ("hw.memory.placement.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),
+    "channel groups written over each other": (
+        "hw.memory.placement.BankRows",
+        tampered(BankRows, rows=constant(0)),
+        product,
+        0,
+    ),
+    "LOAD's channel groups written over each other": (
+        "hw.io.load_aligner.BankRows",
+        tampered(BankRows, rows=constant(0)),
+        product,
+        0,
+    ),
+    "LOAD's words in place of results": ("hw.core.LoadAligner", tampered(LoadAligner, valid=ONES), block, 0),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(monkeypatch: pytest.MonkeyPatch, bug: str):
+    assert failure_with(monkeypatch, BUGS[bug]) is not None
