@@ -16,11 +16,14 @@ TOP = "triovit"
 #: Where converted Verilog is kept.
 CACHE = Path("build/cache/verilog")
 _ROOT = Path(__file__).parent
+#: What makes programs, estimates and pages, and has no part in the Verilog.
+_APART = ("compiler", "resources", "generate.py", "reference.py", "timing.py")
 
 
 def _sources() -> list[tuple[str, str]]:
-    """Every source of the hardware with its hash."""
-    paths = [*sorted(_ROOT.rglob("*.py")), _ROOT.parent / "quant" / "contract.py"]
+    """Every source that the Verilog comes from, with its hash."""
+    paths = [path for path in sorted(_ROOT.rglob("*.py")) if path.relative_to(_ROOT).parts[0] not in _APART]
+    paths.append(_ROOT.parent / "quant" / "contract.py")
     return [(path.relative_to(_ROOT.parent).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
 
 
