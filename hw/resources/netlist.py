@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -12,9 +11,10 @@ from amaranth.back import rtlil
 
 from hw.config import AcceleratorConfig
 from hw.cost import Resources
-from hw.resources import synthesis
+from hw.resources import packing, synthesis
 from hw.resources.hierarchy import Hierarchy, Unit
 from hw.top import Accelerator
+from triovit import files
 from triovit.errors import UserError
 
 #: Where synthesized units are kept.
@@ -33,6 +33,8 @@ RECIPE = "; ".join([
     "opt_lut_ins -tech xilinx",
     "clean",
 ])
+#: How functions are paired: what was packed otherwise is packed anew.
+_PACKING = hashlib.sha256(Path(packing.__file__).read_bytes()).hexdigest()
 #: Lookup tables of a shift register, and multiplexers behind lookup tables, which take none.
 _SHIFT_REGISTERS = ("SRL16E", "SRLC32E")
 _FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "VCC", "GND", "$scopeinfo")
@@ -68,7 +70,8 @@ class Cells:
     """What was mapped.
 
     ``lut`` are all lookup tables: ``logic``, ``memory`` and ``shift`` registers. Yosys gives every function one of its own, of
-    which a LUT6 holds two if they are small: ``paired`` of them find another one's place, and ``sites`` is what remains.
+    which a LUT6 holds two if they are small: ``paired`` of them go into another one's (`hw.resources.packing`), and ``sites`` is
+    what remains.
     """
 
     logic: int = 0
@@ -111,8 +114,8 @@ class Row:
     cells: Cells
 
 
-def counted(found: Counter[str]) -> Cells:
-    """The cells of a netlist by kind.
+def counted(found: Counter[str], paired: int = 0) -> Cells:
+    """The cells of a netlist by kind, of which ``paired`` functions share another one's lookup table.
 
     Raises
     ------
@@ -130,24 +133,7 @@ def counted(found: Counter[str]) -> Cells:
             ff += count
         elif not (cell == "CARRY4" or cell in _FREE or cell.startswith(("DSP48", "RAM"))):
             raise ValueError(f"{count} cells {cell!r} are of no known kind")
-    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18, _paired(found))
-
-
-def _paired(found: Counter[str]) -> int:
-    """Functions that share another one's lookup table, as Yosys estimates logic cells (``stat -tech xilinx``).
-
-    A function of one input goes with one of up to five, one of two with one of up to four, and those of two inputs that are left
-    with each other. Whether a placer can bring them together is not asked.
-    """
-    free = {inputs: found[f"LUT{inputs}"] for inputs in range(1, 6)}
-    free[1] += found["INV"]
-    paired = 0
-    for larger, smaller in ((5, 1), (4, 1), (4, 2), (3, 1), (3, 2)):
-        both = min(free[larger], free[smaller])
-        free[larger] -= both
-        free[smaller] -= both
-        paired += both
-    return paired + (free[2] + free[1]) // 2
+    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18, paired)
 
 
 def synthesized(unit: Unit) -> Cells:
@@ -158,21 +144,19 @@ def synthesized(unit: Unit) -> Cells:
     UserError
         Yosys is missing or failed.
     """
-    content = json.dumps([synthesis.version(), RECIPE, unit.text]).encode()
+    content = json.dumps([synthesis.version(), RECIPE, _PACKING, unit.text]).encode()
     kept = CACHE / f"{hashlib.sha256(content).hexdigest()[:24]}.json"
-    if kept.exists():
-        cells = Counter(json.loads(kept.read_text(encoding="utf-8")))
-    else:
-        cells = synthesis.run(unit.text, RECIPE)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        begun = kept.with_suffix(f".{os.getpid()}")
-        begun.write_text(json.dumps(cells), encoding="utf-8")
-        begun.replace(kept)
+    if not kept.exists():
+        mapped = synthesis.mapped(unit.text, RECIPE)
+        found = Counter(cell.kind for cell in mapped)
+        files.write_json(kept, {"cells": found, "paired": len(packing.pairs(packing.functions(mapped)))})
+    told = json.loads(kept.read_text(encoding="utf-8"))
+    cells = Counter(told["cells"])
     boxes = {name.removeprefix("\\"): count for name, count in unit.boxes}
     missing = {name for name, count in boxes.items() if cells[name] != count}
     if missing:
         raise UserError(f"Yosys left out {', '.join(sorted(missing))} in {unit.name}")
-    return counted(Counter({name: count for name, count in cells.items() if name not in boxes}))
+    return counted(Counter({name: count for name, count in cells.items() if name not in boxes}), told["paired"])
 
 
 def measure(config: AcceleratorConfig, told: Callable[[str], None] = lambda line: None) -> list[Row]:

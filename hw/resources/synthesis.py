@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
@@ -35,7 +36,18 @@ def version() -> str:
     return subprocess.run([*_yosys(), "-V"], capture_output=True, text=True).stdout.strip()
 
 
-def run(text: str, synthesis: str) -> Counter[str]:
+#: What stands in a wire's place where there is a constant.
+CONSTANTS = frozenset({"$false", "$true", "$undef"})
+
+
+class Cell(NamedTuple):
+    """A cell of a netlist: its kind, and for each bit of its ports a wire's name or one of `CONSTANTS`."""
+
+    kind: str
+    wires: dict[str, str]
+
+
+def mapped(text: str, synthesis: str) -> list[Cell]:
     """The cells of the module ``top`` after these commands, with the text of the design in RTLIL.
 
     Raises
@@ -43,15 +55,39 @@ def run(text: str, synthesis: str) -> Counter[str]:
     UserError
         Yosys is missing or failed.
     """
-    script = f"read_rtlil in.il; {synthesis}; tee -q -o out.json stat -json -top top"
+    # Of the formats that name every wire, the WebAssembly build of Yosys writes this one for large modules.
+    lines = _run(text, f"{synthesis}; write_blif out.blif", "out.blif").splitlines()
+    found = []
+    for line in lines:
+        if line.startswith(".subckt "):
+            _, kind, *ports = line.split()
+            # Names of wires may contain the sign, those of ports do not.
+            found.append(Cell(kind, dict(port.split("=", 1) for port in ports)))
+    return found
+
+
+def run(text: str, synthesis: str) -> Counter[str]:
+    """How many cells of each kind the module ``top`` has after these commands, with the text of the design in RTLIL.
+
+    Raises
+    ------
+    UserError
+        Yosys is missing or failed.
+    """
+    told = _run(text, f"{synthesis}; tee -q -o out.json stat -json -top top", "out.json")
+    return Counter(json.loads(told)["modules"]["\\top"]["num_cells_by_type"])
+
+
+def _run(text: str, commands: str, written: str) -> str:
+    """What these commands write into the file ``written``."""
     # The WebAssembly build sees the current directory, but not the machine's temporary one.
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "in.il").write_text(text)
+        script = f"read_rtlil in.il; {commands}"
         done = subprocess.run([*_yosys(), "-q", "-p", script], cwd=directory, capture_output=True, text=True)
         if done.returncode:
             raise UserError(f"Yosys failed: {(done.stderr or done.stdout).strip()[-500:]}")
-        modules = json.loads(Path(directory, "out.json").read_text())["modules"]
-        return Counter(modules["\\top"]["num_cells_by_type"])
+        return Path(directory, written).read_text()
 
 
 def cells(component: Elaboratable, family: str = "xcup") -> Counter[str]:

@@ -83,23 +83,10 @@ def test_cells_of_no_known_kind_are_an_error():
         netlist.counted(Counter({"$mem_v2": 1}))
 
 
-@pytest.mark.parametrize(
-    ("found", "sites"),
-    [
-        # What ``stat -tech xilinx`` of Yosys 0.70 calls the estimated number of LCs.
-        ({"LUT6": 10}, 10),
-        ({"LUT5": 10, "LUT1": 10}, 10),
-        ({"LUT5": 10, "LUT2": 10}, 15),
-        ({"LUT5": 10, "LUT3": 10}, 20),
-        ({"LUT4": 10, "LUT2": 10}, 10),
-        ({"LUT3": 10, "LUT2": 10}, 10),
-        ({"LUT2": 10, "LUT1": 2}, 6),
-        ({"INV": 4}, 2),
-    ],
-)
-def test_small_functions_share_a_lookup_table(found: dict[str, int], sites: int):
-    cells = netlist.counted(Counter(found))
-    assert (cells.sites, cells.lut) == (sites, sum(found.values()))
+def test_functions_that_share_need_no_place():
+    cells = netlist.counted(Counter({"LUT6": 10, "LUT3": 4, "SRL16E": 1}), 2)
+    assert (cells.sites, cells.lut) == (13, 15)
+    assert (cells * 3).sites == 39
 
 
 def test_parts_go_by_the_longest_name():
