@@ -6,14 +6,17 @@ from itertools import chain
 
 from amaranth.utils import exact_log2
 
-from hw.compiler import lower
-from hw.compiler.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
 from hw.compiler.bands import Kept, cut, numbers, readers
 from hw.compiler.batch import unrolled, vector_layers
 from hw.compiler.early import early_starts
 from hw.compiler.head_cut import Beside
 from hw.compiler.heads import queries_first
-from hw.compiler.lower import Depthwise, Destination, PwProduct
+from hw.compiler.lower.attention import HeadBatch, attention_split, beside_aggregation, head_batches, in_turn
+from hw.compiler.lower.depthwise import Depthwise
+from hw.compiler.lower.fields import Destination, source_fields
+from hw.compiler.lower.group_conv import group_conv, group_conv_split
+from hw.compiler.lower.product import PwProduct, padded, pw_split, unfolded
+from hw.compiler.lower.vectors import layer_norm, pool
 from hw.compiler.overlap import stem_beside_pool, sums_beside_product
 from hw.compiler.places import WHOLE, BufferMap, Place
 from hw.compiler.program import Batch, Program, pages
@@ -80,9 +83,9 @@ class _Compiler:
             self._refuse_what_no_engine_does(layer)
         if self.vectors:
             # Pooled vectors stay while the next pictures pass: their place is taken before everything else's.
-            pool = self.artifact.layer(self.vectors[0])
-            groups = -(-pool.output_shape[0] // self.config.m)
-            self.narrow[pool.name] = self.map.take(pool.name, self.vectors_in, groups, self.pictures, 0)
+            first = self.artifact.layer(self.vectors[0])
+            groups = -(-first.output_shape[0] // self.config.m)
+            self.narrow[first.name] = self.map.take(first.name, self.vectors_in, groups, self.pictures, 0)
         body: list[list[Task]] = []
         head: list[list[Task]] = []
         step = 0
@@ -292,8 +295,8 @@ class _Compiler:
 
     def _pw(self, layer: Layer, source: Place) -> PwProduct:
         config, residual = self.config, self._residual(layer)
-        weight = lower.unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"]
-        matrix = lower.padded(weight, config)
+        weight = unfolded(layer) if layer.kind == "conv" else layer.arrays["weight"]
+        matrix = padded(weight, config)
         pixels, depth = self._pixels(layer), matrix.shape[1] // config.m
         if depth > config.weight_rows:
             raise UserError(
@@ -306,7 +309,7 @@ class _Compiler:
                 f"read once at a time; "
                 "only a product behind a depthwise convolution or attention can have a residual"
             )
-        split = lower.pw_split(layer, config, pixels, depth, residual)
+        split = pw_split(layer, config, pixels, depth, residual)
         product = PwProduct(
             layer, self.tags[layer.name], matrix, source, self._destination(layer, split), residual, split, pixels, config
         )
@@ -325,9 +328,9 @@ class _Compiler:
 
     def _dw_then_groups(self, layer: Layer, follower: Layer) -> list[Task]:
         first = self._depthwise(layer).task()
-        destination = self._destination(follower, lower.group_conv_split(follower, self.config))
+        destination = self._destination(follower, group_conv_split(follower, self.config))
         source, pixels = self.narrow[layer.name], self._pixels(follower)
-        return [first, *lower.group_conv(follower, self.tags[follower.name], source, destination, pixels, self.config, True)]
+        return [first, *group_conv(follower, self.tags[follower.name], source, destination, pixels, self.config, True)]
 
     def _batches_beside(self, step: int, aggregation: Beside) -> list[HeadBatch] | None:
         """The attention behind a layer and its group convolution, where it also reads that layer's input and there is room."""
@@ -365,18 +368,18 @@ class _Compiler:
         match layer.kind:
             case "pw" if _groups(layer):
                 source = self.narrow[layer.inputs[0]]
-                destination = self._destination(layer, lower.group_conv_split(layer, config))
-                yield from lower.group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
+                destination = self._destination(layer, group_conv_split(layer, config))
+                yield from group_conv(layer, tag, source, destination, self._pixels(layer), config, False)
             case "fc":
                 yield from self._pw(layer, self.narrow[layer.inputs[0]]).alone(0, self._pixels(layer))
             case "attention":
                 yield from in_turn(self._head_batches(layer))
             case "pool":
                 source = self.wide[layer.inputs[0]]
-                yield lower.pool(layer, tag, source, self._destination(layer, 0), config)
+                yield pool(layer, tag, source, self._destination(layer, 0), config)
             case "layernorm":
                 source = self.narrow[layer.inputs[0]]
-                yield lower.layer_norm(layer, tag, source, self._destination(layer, 0), config)
+                yield layer_norm(layer, tag, source, self._destination(layer, 0), config)
 
     def _stem(self, layer: Layer) -> PwProduct:
         """The stem, and places for its result and for the unfolded picture."""
@@ -440,7 +443,7 @@ class _Compiler:
         place = self.narrow[output.name]
         fields = {
             "tag": self.tags[output.name],
-            **lower.source_fields(place),
+            **source_fields(place),
             "dst_cg_end": place.groups,
             "px_end": place.pixels,
         }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product as product_of
 
 from hw.compiler.early import Proof
-from hw.compiler.lower import PwProduct
+from hw.compiler.lower.product import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit

@@ -11,8 +11,7 @@ from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
 from hw.compiler import compile as compiler
-from hw.compiler import lower
-from hw.compiler.packets import RECORD, Packet
+from hw.compiler.packets import RECORD, Packet, depthwise_packet, matrix_packet, param_packet
 from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Act, Opcode, Unit
@@ -52,7 +51,7 @@ from tests.support.tamper import Instead, constant, plus, tampered, with_field
 #: A run that works takes a few hundred cycles.
 LIMIT = 1200
 BATCHES = TOY.with_(name="batches", z_rows=4)
-true_matrix_packet, true_param_packet, true_depthwise_packet = lower.matrix_packet, lower.param_packet, lower.depthwise_packet
+true_matrix_packet, true_param_packet, true_depthwise_packet = matrix_packet, param_packet, depthwise_packet
 true_arbitrate = PostProcessor._arbitrate
 
 
@@ -429,14 +428,19 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         fine_attention,
         0,
     ),
-    "quotient shifted too far": ("hw.compiler.attention.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
+    "quotient shifted too far": ("hw.compiler.lower.attention.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
     "residual multiplier off by one": (
         "hw.units.post_processor.SecondStep",
         tampered(SecondStep, three=plus(1)),
         plain_block,
         0,
     ),
-    "residual multiplier of another channel": ("hw.compiler.lower.param_packet", multiplier_of_another_channel, plain_block, 0),
+    "residual multiplier of another channel": (
+        "hw.compiler.lower.product.param_packet",
+        multiplier_of_another_channel,
+        plain_block,
+        0,
+    ),
     "second shift of another task": (
         "hw.units.post_processor.SecondStep",
         tampered(SecondStep, out_shift=plus(1)),
@@ -529,20 +533,20 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         pool,
         0,
     ),
-    "zeros around the map": ("hw.compiler.lower.depthwise_packet", padded_with(np.zeros_like), stride, 0),
+    "zeros around the map": ("hw.compiler.lower.depthwise.depthwise_packet", padded_with(np.zeros_like), stride, 0),
     "padding of channel 0 around the map": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         padded_with(lambda pad: np.full_like(pad, pad[0])),
         stride,
         0,
     ),
     "padding of the neighbouring channel": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         padded_with(lambda pad: np.roll(pad, 1)),
         stride,
         0,
     ),
-    "padding in a set's first row only": ("hw.compiler.lower.depthwise_packet", padding_in_the_first_row, stride, 0),
+    "padding in a set's first row only": ("hw.compiler.lower.depthwise.depthwise_packet", padding_in_the_first_row, stride, 0),
     "padding from the first lane": (
         "hw.engines.rmac.RMacEngine._elaborate_array",
         padding_from(lambda row, block: row[block][0]),
@@ -624,7 +628,7 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
         0,
     ),
     "weights for the first chunk only": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         lambda config, weight, pad, fold: true_depthwise_packet(config, weight, pad),
         folded,
         0,
@@ -708,8 +712,8 @@ BUGS: dict[str, tuple[str, Any, Callable[[NetworkBuilder], None], float]] = {
     "LOAD's words in place of results": ("hw.core.LoadAligner", tampered(LoadAligner, valid=ONES), block, 0),
     "a result not counted as written": ("hw.engines.mat.ResultQueue", tampered(ResultQueue, retired=constant(0)), product, 0),
     "a result given to nobody": ("hw.engines.rmac.ResultQueue", tampered(ResultQueue, push=constant(0)), pool, 0),
-    "two output channels swapped in the weights": ("hw.compiler.lower.matrix_packet", swapped_channels, product, 0),
-    "parameters of the neighbouring channel": ("hw.compiler.lower.param_packet", shifted_parameters, product, 0),
+    "two output channels swapped in the weights": ("hw.compiler.lower.product.matrix_packet", swapped_channels, product, 0),
+    "parameters of the neighbouring channel": ("hw.compiler.lower.product.param_packet", shifted_parameters, product, 0),
     "divisors that do not wait for Ksum": ("tests.support.core_check.compile_network", without_waiting(Opcode.DIV), attention, 0),
     "a convolution that does not wait for its input": (
         "tests.support.core_check.compile_network",
