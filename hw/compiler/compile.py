@@ -18,7 +18,7 @@ from hw.compiler.lower.group_conv import group_conv, group_conv_split
 from hw.compiler.lower.product import PwProduct, padded, pw_split, unfolded
 from hw.compiler.lower.vectors import layer_norm, pool
 from hw.compiler.overlap import stem_beside_pool, sums_beside_product
-from hw.compiler.places import WHOLE, BufferMap, Place
+from hw.compiler.places import WHOLE, BufferMap, NoPlaceError, Place
 from hw.compiler.program import Batch, Program, pages
 from hw.compiler.tasks import ALL, Task, not_behind_load
 from hw.config import AcceleratorConfig
@@ -109,7 +109,7 @@ class _Compiler:
         saved = self._saved()
         try:
             return self._step(step)
-        except UserError:
+        except NoPlaceError:
             spans = [self.artifact.layers[step:end] for end in self._ends(step)]
             options = [(count, span) for span in spans for count in numbers(span[-1].output_shape[1])]
             # Each band costs a pipeline's fill a layer.
@@ -117,7 +117,7 @@ class _Compiler:
                 self._restore(saved)
                 try:
                     return self._fused(span, count), len(span)
-                except UserError:
+                except NoPlaceError:
                     continue
             raise
 
@@ -259,11 +259,11 @@ class _Compiler:
         first, *others = choices
         try:
             return self.map.take(tensor, first, groups, pixels, split, kept=kept)
-        except UserError:
+        except NoPlaceError:
             for buffers in filter(None, others):
                 try:
                     return self.map.take(tensor, buffers, groups, pixels, split, kept=kept)
-                except UserError:
+                except NoPlaceError:
                     continue
             raise
 
@@ -304,7 +304,7 @@ class _Compiler:
                 f"configuration {config.name}; use a larger one"
             )
         if residual is not None and residual.buffer is source.buffer:
-            raise UserError(
+            raise NoPlaceError(
                 f"layer {layer.name}: its input and its residual both lie in buffer {source.buffer.name}, which can be "
                 f"read once at a time; "
                 "only a product behind a depthwise convolution or attention can have a residual"
@@ -340,7 +340,7 @@ class _Compiler:
         attention = names[2]
         try:
             return self._head_batches(attention, aggregation)
-        except UserError:
+        except NoPlaceError:
             # The result does not fit beside the depthwise layer's, which is gone when attention is a step of its own.
             self._forget(attention.name)
             return None
@@ -410,7 +410,7 @@ class _Compiler:
             try:
                 what = f"layer {layer.name}: its unfolded picture"
                 place = self.map.take(image, (Buffer.D,), groups, pixels, split, what, kept=Kept(ring=ring))
-            except UserError:
+            except NoPlaceError:
                 if ring == sizes[-1]:
                     raise
             else:
@@ -460,11 +460,11 @@ def compile_network(artifact: Artifact, config: AcceleratorConfig, pictures: int
     """
     try:
         return _Compiler(artifact, config, pictures, (Buffer.D,)).run()
-    except UserError:
+    except NoPlaceError:
         if pictures == 1:
             raise
     # D may be too small for a picture beside the vectors.
     try:
         return _Compiler(artifact, config, pictures, (Buffer.X, Buffer.Y)).run()
-    except UserError as error:
-        raise UserError(f"a batch of {pictures} pictures cannot be mapped, a smaller one may: {error}") from error
+    except NoPlaceError as error:
+        raise NoPlaceError(f"a batch of {pictures} pictures cannot be mapped, a smaller one may: {error}") from error
