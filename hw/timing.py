@@ -46,9 +46,14 @@ class Timing:
     ring: int
 
     @property
+    def mat_written(self) -> int:
+        """From issuing a sum's last beat to its result being readable; MAT is no longer busy ``IDLE`` cycles later."""
+        return self.mat_result + self.written
+
+    @property
     def step(self) -> int:
         """From a PW task's last beat to the first one of the task that reads its results."""
-        return self.mat_result + self.written + IDLE + START
+        return self.mat_written + IDLE + START
 
     @property
     def early_step(self) -> int:

@@ -50,7 +50,7 @@ class HeadCost:
         left : int
             Heads of a batch before these that read nothing of it.
         """
-        written = timing.mat_result + timing.written + IDLE
+        written = timing.mat_written + IDLE
         readable = 0 if mat is None else mat + written
         summed, divided = rmac, mat or 0
         issued: list[int] = []
@@ -78,7 +78,7 @@ class Beside:
         The sums begin while MAT does the last pixels of the product before alone (:mod:`hw.compiler.overlap`): half of their
         time is each engine's. MAT follows the depthwise layer to its end.
         """
-        written = timing.mat_result + timing.written
+        written = timing.mat_written
         sums = heads * cost.sums + 2 * (timing.ktv_result + OPEN)
         rmac = (sums + written) // 2 + self.depthwise
         return rmac, max(rmac + written, (sums - written) // 2 + heads * cost.quotients + self.products)

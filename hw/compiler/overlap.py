@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product as product_of
 
 from hw.compiler.early import Proof
-from hw.compiler.lower import PwProduct
+from hw.compiler.lower.product import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
@@ -110,7 +110,7 @@ def _beside_tile(product: PwProduct, last: int, attention: Sequence[Task], count
         return []
     rest = _part(product, last, borders[0] * lanes, product.pixels, joint=False)
     divisors = next(task for task in attention if task.unit is Unit.MAT)
-    late = [0 if proof.harmless(rest, task) else timing.mat_result + timing.written for task in (attention[behind], divisors)]
+    late = [0 if proof.harmless(rest, task) else timing.mat_written for task in (attention[behind], divisors)]
     options = []
     for border in borders:
         shared = (groups - border) * product.depth

@@ -8,6 +8,11 @@ from hw.control.descriptor import Buffer
 from hw.interfaces import ROW_BITS
 from triovit.errors import UserError
 
+
+class NoPlaceError(UserError):
+    """The buffers have no place for a tensor where its readers need it; beside fewer tensors, or smaller ones, they may have."""
+
+
 #: Nothing is left out.
 WHOLE = Kept()
 
@@ -84,7 +89,7 @@ class BufferMap:
 
         Raises
         ------
-        UserError
+        NoPlaceError
             It fits none of them.
         """
         rows = kept.window or (1 << kept.ring if kept.ring else -(-pixels // self.config.l))
@@ -99,7 +104,7 @@ class BufferMap:
                 found.append((used, Place(buffer, base, rows, split, groups, pixels, height, fold, kept.ring, kept.window > 0)))
         if not found:
             names = " or ".join(buffer.name for buffer in buffers)
-            raise UserError(
+            raise NoPlaceError(
                 f"{what or f'layer {tensor}: its output'} of {groups * self.config.m} channels x {pixels} pixels does not fit "
                 f"buffer {names} of configuration {self.config.name} ({self.depth(buffers[0])} rows); "
                 "use a larger configuration or a smaller resolution"

@@ -149,7 +149,7 @@ class _Run:
             case _:
                 return self._head(task, start + START)
         # Of two results that arrive at once, R-MAC's is taken first and MAT's a cycle later.
-        return last, last + self.timing.mat_result + self.timing.written + IDLE + task.joint, task.beats(self.config)
+        return last, last + self.timing.mat_written + IDLE + task.joint, task.beats(self.config)
 
     def _engines(self, task: Task) -> tuple[str, ...]:
         return ("mat", "rmac") if task.joint else ("mat",)
@@ -232,7 +232,7 @@ class _Run:
         return last
 
     def _release_params(self, task: Task, rows: int, last: int) -> None:
-        done = last + self.timing.mat_result + self.timing.written + 1
+        done = last + self.timing.mat_written + 1
         for engine in self._engines(task):
             self.stream.rings[PARAMS[engine]].release(rows, done)
 

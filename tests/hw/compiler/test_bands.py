@@ -13,6 +13,7 @@ from quant.layer import Layer
 from quant.networks.spec import spec
 from tests.hw.compiler.test_compile import assert_sound
 from tests.support.networks import NetworkBuilder
+from triovit.errors import UserError
 
 
 @st.composite
@@ -141,3 +142,16 @@ def test_larger_networks_fit_the_board(network, size):
         # All products, and none twice.
         small = sum(task.macs for task in compile_network(artifact, ZCU102.with_(d_rows=8192, x_rows=8192, y_rows=8192)).tasks)
         assert products == small
+
+
+def test_bands_are_tried_only_for_what_finds_no_place(monkeypatch):
+    tried = []
+    monkeypatch.setattr("hw.compiler.compile.numbers", lambda height: tried.append(height) or numbers(height))
+    few = TOY.with_(name="few", weight_rows=16, o_rows=1024)
+    net = NetworkBuilder(0, 24, 28)
+    net.dw("dw", net.pw("pw", net.stem(4), 40), kernel=5)
+    with pytest.raises(UserError, match="exceed weight_rows = 16"):
+        compile_network(net.artifact(), few)
+    assert not tried
+    compile_network(inverted_bottleneck().artifact(), TOY.with_(name="low", x_rows=64, y_rows=64))
+    assert tried

@@ -152,6 +152,17 @@ def test_more_pictures_than_the_results_buffer_holds_are_refused():
     )
 
 
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_what_a_smaller_batch_does_not_mend_is_refused_in_its_own_words(pictures):
+    net = NetworkBuilder(3, 8, 8)
+    net.fc("fc", net.pool("pool", net.dw("dw", net.pw("pw", net.stem(4), 40), kernel=5)), 4)
+    with pytest.raises(UserError) as caught:
+        compile_network(net.artifact(), TOY.with_(name="few", weight_rows=16), pictures)
+    assert str(caught.value) == (
+        "layer dw: 40 channels of 5x5 weights exceed weight_rows = 16 of configuration few; use a larger one"
+    )
+
+
 def test_a_head_that_looks_back_is_refused_for_several_pictures():
     net = NetworkBuilder(3, 8, 8)
     stem = net.stem(4)

@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from hw.compiler.compile import compile_network
-from hw.compiler.packets import PARAMS, RECORD, WEIGHTS
+from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
-from hw.compiler.tasks import ALL
 from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.control.descriptor import SIZE, Act, Buffer, Opcode, Unit, unpack
 from quant.artifact import Artifact
 from quant.blank import blank_artifact
-from quant.contract import QUOTIENT_SHIFT
 from quant.layer import Residual
 from quant.networks.spec import spec
 from tests.support.networks import NetworkBuilder
@@ -62,20 +60,6 @@ def assert_sound(program: Program) -> None:
         assert place.end <= depth[place.buffer], name
 
 
-def test_more_groups_than_the_rings_hold_are_done_one_part_after_the_other():
-    config = TOY.with_(name="few", param_rows=4, weight_rows=8)
-    program = built(
-        5, 8, 8, lambda net: net.pw("gpw", net.dw("dw", net.pw("pw", net.stem(4), 24), act="none"), 24, groups=6), config
-    )
-    assert_sound(program)
-    parts = [task for task in program.tasks if task.layer == "gpw" and task.opcode is Opcode.PW]
-    assert [(task.get("tiles"), task.get("src_cg"), task.get("dst_cg"), task.get("dst_cg_end")) for task in parts] == [
-        (4, 0, 0, 6), (2, 4, 4, 6)
-    ]
-    assert all(task.get("gated") and task.wait == Unit.MAT for task in parts)
-    assert sum(task.macs for task in parts) == 16 * 24 * 4
-
-
 def test_the_digits_network_on_the_toy():
     program = compile_network(blank_artifact(spec("digits")), TOY)
     assert_sound(program)
@@ -94,53 +78,6 @@ def test_b1_on_the_board():
     assert any(task.opcode is Opcode.KTV for task in program.tasks)
 
 
-def test_the_stem_follows_load_where_its_weights_are_resident():
-    program = built(0, 8, 8, lambda net: net.stem(40), TOY)
-    load, stem = program.tasks[:2]
-    assert (load.opcode, stem.opcode, stem.wait) == (Opcode.LOAD, Opcode.PW, Unit.MAT | Unit.RMAC)
-    assert [task.get("behind_load") for task in program.tasks] == [0, 1, 0]
-    assert [stem.get(name) for name in ("gated", "pixel_outer", "px_start", "px_end")] == [1, 1, 0, 16]
-    # 7 words of 27 inputs in each of 5 tiles.
-    assert 7 * stem.get("tiles") == 35
-    few = TOY.with_(weight_rows=32)
-    stem = built(0, 8, 8, lambda net: net.stem(40), few).tasks[1]
-    assert (stem.wait, stem.get("gated"), stem.get("behind_load"), stem.get("pixel_outer")) == (ALL, 0, 0, 0)
-
-
-@pytest.mark.parametrize(("code_bits", "act", "out_shift"), [(4, Act.NONE, 0), (10, Act.QUOTIENT, QUOTIENT_SHIFT)])
-def test_the_layer_says_how_fine_divisors_are(code_bits: int, act: Act, out_shift: int):
-    program = built(0, 4, 4, lambda net: net.attention("att", (net.pw("qkv", net.stem(4), 24),), 4, code_bits), TOY)
-    divisors, quotients = ([task for task in program.tasks if task.opcode is kind] for kind in (Opcode.DIV, Opcode.QZ))
-    assert divisors and quotients
-    assert {task.get("act") for task in divisors + quotients} == {act.value}
-    assert {(task.get("out_shift"), task.get("use_code")) for task in quotients} == {(out_shift, 1)}
-
-
-@pytest.mark.parametrize(("z_bits", "dim", "split"), [(8, 4, 2), (8, 8, 1), (15, 4, 1), (15, 8, 0)])
-def test_the_layer_says_how_wide_sums_are(z_bits: int, dim: int, split: int):
-    """Both parts of a head's channel groups fill slots, and the result lies as it is written."""
-    program = built(0, 4, 4, lambda net: net.attention("att", (net.pw("qkv", net.stem(4), 48),), dim, z_bits=z_bits), TOY)
-    wide = {task.opcode: task.get("wide") for task in program.tasks if task.layer == "att"}
-    assert wide == {Opcode.KTV: int(z_bits == 15), Opcode.DIV: 0, Opcode.QZ: int(z_bits == 15), Opcode.STORE: 0}
-    quotients = [task for task in program.tasks if task.opcode is Opcode.QZ]
-    assert {task.get("lp") for task in quotients} == {program.places["att"].skew} == {split}
-    # 4 pixels, heads of dim / 4 words each.
-    assert sum(task.beats(TOY) for task in quotients) == (4 >> split) * 16 // 4
-
-
-def test_a_residual_has_a_multiplier_a_channel():
-    net = NetworkBuilder(1, 4, 4)
-    stem = net.stem(6)
-    net.pw("pw2", net.dw("dw", net.pw("pw1", stem, 9, "hardswish")), 6, residual=stem)
-    multipliers = net.layers[-1].arrays["three"].tolist()
-    tasks = [task for task in compile_network(net.artifact(), TOY).tasks if task.get("act") == Act.RESIDUAL.value]
-    assert tasks and len(set(multipliers)) > 1
-    for task in tasks:
-        words = [word for packet in task.packets if packet.kind in PARAMS.values() for row in packet.payload for word in row]
-        sent = [int(value) for word in words for value in word[: TOY.m * RECORD.itemsize].view(RECORD)["three"]]
-        assert [value for value in sent if value] == multipliers, task
-
-
 def test_products_are_those_of_the_layers():
     """Products of each convolution and FC: weights times pixels, however it is cut into tasks."""
     artifact = blank_artifact(spec("digits"))
@@ -156,13 +93,6 @@ def test_every_layer_has_tasks_with_its_number():
     program = compile_network(artifact, TOY)
     numbers = {(task.get("tag"), task.layer) for task in program.tasks}
     assert numbers == set(enumerate(layer.name for layer in artifact.layers))
-
-
-def test_a_product_that_is_narrow_and_long_fits_the_parameter_ring():
-    # One engine alone would be quicker, and needs 65 rows of parameters where the ring has 64.
-    program = built(0, 16, 16, lambda net: net.pw("pw", net.stem(4), 260), TOY.with_(name="deep", o_rows=2048))
-    assert_sound(program)
-    assert [task.joint for task in program.tasks if task.layer == "pw" and task.opcode is Opcode.PW] == [True]
 
 
 def stem_of(**changes: object) -> Callable[[NetworkBuilder], object]:

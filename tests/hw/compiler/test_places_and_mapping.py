@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.compiler.mapping import Mapping, best_pw, pw_cycles
-from hw.compiler.places import BufferMap, Place
+from hw.compiler.places import BufferMap, NoPlaceError, Place
 from hw.config import TOY
 from hw.control.descriptor import Buffer
-from triovit.errors import UserError
 
 X, Y, H = Buffer.X, Buffer.Y, Buffer.H
 
@@ -75,7 +74,7 @@ def test_a_tensor_in_two_buffers_is_freed_in_both():
     ],
 )
 def test_what_does_not_fit_is_named(buffers, message):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(NoPlaceError) as error:
         BufferMap(TOY).take("big", buffers, 257, 15, 0)
     assert str(error.value) == message
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from hw.compiler import compile as compiler
-from hw.compiler import lower
-from hw.compiler.packets import RECORD, Packet
+from hw.compiler.packets import RECORD, Packet, depthwise_packet, matrix_packet, param_packet
 from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Opcode, Unit
@@ -17,7 +16,7 @@ from quant.contract import QUOTIENT_SHIFT
 from tests.hw.planted_bugs.networks import attention, block, fine_attention, folded, plain_block, product, stride
 from tests.hw.planted_bugs.planting import Bug, failure_with
 
-true_matrix_packet, true_param_packet, true_depthwise_packet = lower.matrix_packet, lower.param_packet, lower.depthwise_packet
+true_matrix_packet, true_param_packet, true_depthwise_packet = matrix_packet, param_packet, depthwise_packet
 
 
 def swapped_channels(*args: Any) -> Packet:
@@ -69,30 +68,35 @@ def without_waiting(opcode: Opcode) -> Callable:
 
 
 BUGS: dict[str, Bug] = {
-    "quotient shifted too far": ("hw.compiler.attention.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
-    "residual multiplier of another channel": ("hw.compiler.lower.param_packet", multiplier_of_another_channel, plain_block, 0),
-    "zeros around the map": ("hw.compiler.lower.depthwise_packet", padded_with(np.zeros_like), stride, 0),
+    "quotient shifted too far": ("hw.compiler.lower.attention.QUOTIENT_SHIFT", QUOTIENT_SHIFT + 1, fine_attention, 0),
+    "residual multiplier of another channel": (
+        "hw.compiler.lower.product.param_packet",
+        multiplier_of_another_channel,
+        plain_block,
+        0,
+    ),
+    "zeros around the map": ("hw.compiler.lower.depthwise.depthwise_packet", padded_with(np.zeros_like), stride, 0),
     "padding of channel 0 around the map": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         padded_with(lambda pad: np.full_like(pad, pad[0])),
         stride,
         0,
     ),
     "padding of the neighbouring channel": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         padded_with(lambda pad: np.roll(pad, 1)),
         stride,
         0,
     ),
-    "padding in a set's first row only": ("hw.compiler.lower.depthwise_packet", padding_in_the_first_row, stride, 0),
+    "padding in a set's first row only": ("hw.compiler.lower.depthwise.depthwise_packet", padding_in_the_first_row, stride, 0),
     "weights for the first chunk only": (
-        "hw.compiler.lower.depthwise_packet",
+        "hw.compiler.lower.depthwise.depthwise_packet",
         lambda config, weight, pad, fold: true_depthwise_packet(config, weight, pad),
         folded,
         0,
     ),
-    "two output channels swapped in the weights": ("hw.compiler.lower.matrix_packet", swapped_channels, product, 0),
-    "parameters of the neighbouring channel": ("hw.compiler.lower.param_packet", shifted_parameters, product, 0),
+    "two output channels swapped in the weights": ("hw.compiler.lower.product.matrix_packet", swapped_channels, product, 0),
+    "parameters of the neighbouring channel": ("hw.compiler.lower.product.param_packet", shifted_parameters, product, 0),
     "divisors that do not wait for Ksum": ("tests.support.core_check.compile_network", without_waiting(Opcode.DIV), attention, 0),
     "a convolution that does not wait for its input": (
         "tests.support.core_check.compile_network",

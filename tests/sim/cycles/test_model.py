@@ -75,6 +75,22 @@ def test_a_depthwise_task_that_has_waited_begins_like_others(program, latency):
 
 
 @needs_simulator
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_no_product_s_first_result_is_sooner_than_its_way(program, latency):
+    """Where nothing is waited for, it is written so many cycles after its dispatch as its words and its way take, exactly."""
+    _, result = measured(latency)
+    tags = {layer.name: tag for tag, layer in enumerate(digits_artifact().layers)}
+    dispatched = [int(cycle) for cycle in result.dispatches["cycle"]]
+    found = []
+    for index, task in enumerate(program.tasks):
+        alone = [other.layer for other in program.tasks if other.opcode is not Opcode.LOAD].count(task.layer) == 1
+        if task.opcode is Opcode.PW and alone:
+            written = result.writes["cycle"][result.writes["tag"] == tags[task.layer]]
+            found.append(int(written[written > dispatched[index]].min()) - dispatched[index] - task.get("depth"))
+    assert min(found) == START - 1 + Timing.of(TOY).mat_written - ActBuffer.write_latency
+
+
+@needs_simulator
 def test_what_units_waited_for():
     toy()
     memories = (MemoryOptions(latency=1), MemoryOptions(latency=60), MemoryOptions(latency=1, stall=30))

@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.utils import exact_log2
 
 from hw.compiler.head_cut import Beside, HeadCost, cut
-from hw.compiler.lower import Destination, source_fields
+from hw.compiler.lower.fields import Destination, source_fields
 from hw.compiler.packets import PARAMS, ChannelParams, Packet
 from hw.compiler.places import Place
 from hw.compiler.tasks import ALL, NONE, Task
