@@ -14,7 +14,8 @@ _BIAS = (
     "its sizes (`python -m hw.resources`). [resources.md](resources.md) has it beside what Yosys infers: DSPs and block RAMs are "
     "equal for every part, but for one DSP less in the whole of toy; LUTs as memory are at most 10% too many; LUTs as "
     "multipliers at most 6%. All LUTs and flip-flops are the row `netlist`'s: Yosys maps each part of the design by itself and "
-    "gives every function a LUT of its own, which a tool that packs two functions into one does not."
+    "gives every function a LUT of its own. Where small functions share one, two of at most five inputs together are in a LUT, and "
+    "none beside a bit of a carry chain ([resources.md](resources.md) says what else Yosys leaves undone)."
 )
 
 
@@ -179,7 +180,7 @@ def _design(summary: dict[str, Any]) -> str:
 def _sites(design: dict[str, Any]) -> str:
     if design["lut_sites"] is None:
         return ""
-    return f" ({design['lut_sites'] / design['device']['lut']:.1%} where small functions share one, as Yosys estimates)"
+    return f" ({design['lut_sites'] / design['device']['lut']:.1%} where small functions share one)"
 
 
 def _per_dsp(summary: dict[str, Any]) -> str:
