@@ -1,5 +1,6 @@
 """A whole configuration as Yosys maps it: lookup tables, flip-flops, carry chains, DSPs and block RAMs, part by part."""
 
+import gzip
 import hashlib
 import json
 from collections import Counter
@@ -33,8 +34,6 @@ RECIPE = "; ".join([
     "opt_lut_ins -tech xilinx",
     "clean",
 ])
-#: How functions are paired: what was packed otherwise is packed anew.
-_PACKING = hashlib.sha256(Path(packing.__file__).read_bytes()).hexdigest()
 #: Lookup tables of a shift register, and multiplexers behind lookup tables, which take none.
 _SHIFT_REGISTERS = ("SRL16E", "SRLC32E")
 _FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "VCC", "GND", "$scopeinfo")
@@ -144,19 +143,19 @@ def synthesized(unit: Unit) -> Cells:
     UserError
         Yosys is missing or failed.
     """
-    content = json.dumps([synthesis.version(), RECIPE, _PACKING, unit.text]).encode()
-    kept = CACHE / f"{hashlib.sha256(content).hexdigest()[:24]}.json"
+    content = json.dumps([synthesis.version(), RECIPE, unit.text]).encode()
+    kept = CACHE / f"{hashlib.sha256(content).hexdigest()[:24]}.blif.gz"
     if not kept.exists():
-        mapped = synthesis.mapped(unit.text, RECIPE)
-        found = Counter(cell.kind for cell in mapped)
-        files.write_json(kept, {"cells": found, "paired": len(packing.pairs(packing.functions(mapped)))})
-    told = json.loads(kept.read_text(encoding="utf-8"))
-    cells = Counter(told["cells"])
+        text = synthesis.mapped(unit.text, RECIPE)
+        files.write_bytes(kept, gzip.compress(text.encode(), mtime=0))
+    mapped = synthesis.cells_of(gzip.decompress(kept.read_bytes()).decode())
+    paired = len(packing.pairs(packing.functions(mapped)))
+    cells = Counter(cell.kind for cell in mapped)
     boxes = {name.removeprefix("\\"): count for name, count in unit.boxes}
     missing = {name for name, count in boxes.items() if cells[name] != count}
     if missing:
         raise UserError(f"Yosys left out {', '.join(sorted(missing))} in {unit.name}")
-    return counted(Counter({name: count for name, count in cells.items() if name not in boxes}), told["paired"])
+    return counted(Counter({name: count for name, count in cells.items() if name not in boxes}), paired)
 
 
 def measure(config: AcceleratorConfig, told: Callable[[str], None] = lambda line: None) -> list[Row]:

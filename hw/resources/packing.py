@@ -15,9 +15,9 @@ _LOOKED_AT = 64
 
 
 def functions(cells: Iterable[Cell]) -> list[frozenset[str]]:
-    """The inputs of every function that may share: those of up to five inputs that feed no carry chain.
+    """The inputs of every function that may share: those of up to five inputs that drive no select of a carry chain.
 
-    A table beside a carry chain has its second output in use, or needs the multiplexer behind it; it is taken for full.
+    The table of a carry chain's bit has its second output in use, or needs the multiplexer behind it; it is taken for full.
     """
     cells = list(cells)
     carries = [cell.wires.items() for cell in cells if cell.kind.startswith("CARRY")]

@@ -47,21 +47,25 @@ class Cell(NamedTuple):
     wires: dict[str, str]
 
 
-def mapped(text: str, synthesis: str) -> list[Cell]:
-    """The cells of the module ``top`` after these commands, with the text of the design in RTLIL.
+def mapped(text: str, synthesis: str) -> str:
+    """The netlist of the module ``top`` after these commands, for `cells_of`, with the text of the design in RTLIL.
 
     Raises
     ------
     UserError
         Yosys is missing or failed.
     """
-    # Of the formats that name every wire, the WebAssembly build of Yosys writes this one for large modules.
-    lines = _run(text, f"{synthesis}; write_blif out.blif", "out.blif").splitlines()
+    # Of the formats that name every wire, the WebAssembly build of Yosys writes this one for large modules. With internal cells
+    # as cells, so that what was not mapped is seen.
+    return _run(text, f"{synthesis}; write_blif -icells out.blif", "out.blif")
+
+
+def cells_of(netlist: str) -> list[Cell]:
+    """The cells of what `mapped` gave."""
     found = []
-    for line in lines:
+    for line in netlist.splitlines():
         if line.startswith(".subckt "):
             _, kind, *ports = line.split()
-            # Names of wires may contain the sign, those of ports do not.
             found.append(Cell(kind, dict(port.split("=", 1) for port in ports)))
     return found
 

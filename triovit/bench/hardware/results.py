@@ -14,8 +14,8 @@ _BIAS = (
     "its sizes (`python -m hw.resources`). [resources.md](resources.md) has it beside what Yosys infers: DSPs and block RAMs are "
     "equal for every part, but for one DSP less in the whole of toy; LUTs as memory are at most 10% too many; LUTs as "
     "multipliers at most 6%. All LUTs and flip-flops are the row `netlist`'s: Yosys maps each part of the design by itself and "
-    "gives every function a LUT of its own. Where small functions share one, two of at most five inputs together are in a LUT, and "
-    "none beside a bit of a carry chain ([resources.md](resources.md) says what else Yosys leaves undone)."
+    "gives every function a LUT of its own. Where small functions share one, two with at most five inputs together do; beside a "
+    "carry chain's bit none does ([resources.md](resources.md) says what else Yosys leaves undone)."
 )
 
 
