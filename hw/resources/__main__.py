@@ -14,8 +14,10 @@ def main(name: str = "zcu102", *, yosys: bool = False) -> None:
         rows = netlist.measure(config, lambda line: print(line, file=sys.stderr, flush=True))
         parts = netlist.by_part(rows)
         for part, cells in {**parts, "total": sum(parts.values(), netlist.Cells())}.items():
-            luts = f"{cells.lut:7} LUT ({cells.memory:6} as memory, {cells.shift:6} as shift registers; {cells.sites:7} sites)"
-            print(f"{part:28} {luts} {cells.ff:7} FF {cells.carry4:6} CARRY4 {cells.dsp:5} DSP {cells.bram36:7.1f} BRAM36")
+            luts = f"{cells.lut:7} LUT ({cells.memory:6} as memory, {cells.shift:6} as shift registers)"
+            shared = f"{cells.sites:7} sites {cells.logic_cells:7} by Yosys' estimate"
+            others = f"{cells.ff:7} FF {cells.carry4:6} CARRY4 {cells.dsp:5} DSP {cells.bram36:7.1f} BRAM36"
+            print(f"{part:28} {luts} {shared} {others}")
         return
     for part, cost in {**breakdown(config), "total": estimate(config)}.items():
         luts = f"{cost.lutram:6} LUT as memory {cost.lutmul:6} LUT as multipliers"

@@ -70,7 +70,8 @@ class Cells:
 
     ``lut`` are all lookup tables: ``logic``, ``memory`` and ``shift`` registers. Yosys gives every function one of its own, of
     which a LUT6 holds two if they are small: ``paired`` of them go into another one's (`hw.resources.packing`), and ``sites`` is
-    what remains.
+    what remains. ``small`` is how many Yosys itself would take away for its estimate of logic cells (``stat -tech xilinx``), and
+    ``logic_cells`` that estimate: it goes by numbers of inputs alone, and has two bits of carry chains in one place.
     """
 
     logic: int = 0
@@ -81,6 +82,12 @@ class Cells:
     dsp: int = 0
     bram18: int = 0
     paired: int = 0
+    small: int = 0
+
+    @property
+    def logic_cells(self) -> int:
+        """Yosys' own estimate, too low where there are carry chains."""
+        return self.lut - self.small
 
     @property
     def sites(self) -> int:
@@ -132,7 +139,20 @@ def counted(found: Counter[str], paired: int = 0) -> Cells:
             ff += count
         elif not (cell == "CARRY4" or cell in _FREE or cell.startswith(("DSP48", "RAM"))):
             raise ValueError(f"{count} cells {cell!r} are of no known kind")
-    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18, paired)
+    return Cells(logic, memories.lutram, shift, ff, found["CARRY4"], memories.dsp, memories.bram18, paired, _small(found))
+
+
+def _small(found: Counter[str]) -> int:
+    """Functions that Yosys counts with another one: one input with up to five, two with up to four, then any two of these."""
+    free = {inputs: found[f"LUT{inputs}"] for inputs in range(1, 6)}
+    free[1] += found["INV"]
+    small = 0
+    for larger, smaller in ((5, 1), (4, 1), (4, 2), (3, 1), (3, 2)):
+        both = min(free[larger], free[smaller])
+        free[larger] -= both
+        free[smaller] -= both
+        small += both
+    return small + (free[2] + free[1]) // 2
 
 
 def synthesized(unit: Unit) -> Cells:

@@ -81,7 +81,7 @@ def test_what_simulations_watch_is_left_open(monkeypatch: pytest.MonkeyPatch):
 def test_cells_of_no_known_kind_are_an_error():
     found = Counter({"LUT6": 3, "INV": 1, "SRL16E": 2, "RAM64M8": 1, "FDSE": 5, "CARRY4": 1, "DSP48E2": 1, "RAMB18E2": 3})
     cells = netlist.counted(found)
-    assert cells == netlist.Cells(logic=4, memory=8, shift=2, ff=5, carry4=1, dsp=1, bram18=3, paired=0)
+    assert cells == netlist.Cells(logic=4, memory=8, shift=2, ff=5, carry4=1, dsp=1, bram18=3)
     assert (cells.lut, cells.bram36) == (14, 1.5)
     with pytest.raises(ValueError, match="no known kind"):
         netlist.counted(Counter({"$mem_v2": 1}))
@@ -101,6 +101,25 @@ def test_functions_that_share_need_no_place():
     cells = netlist.counted(Counter({"LUT6": 10, "LUT3": 4, "SRL16E": 1}), 2)
     assert (cells.sites, cells.lut) == (13, 15)
     assert (cells * 3).sites == 39
+
+
+@pytest.mark.parametrize(
+    ("found", "logic_cells"),
+    [
+        # What ``stat -tech xilinx`` of Yosys 0.70 calls the estimated number of LCs.
+        ({"LUT6": 10}, 10),
+        ({"LUT5": 10, "LUT1": 10}, 10),
+        ({"LUT5": 10, "LUT2": 10}, 15),
+        ({"LUT5": 10, "LUT3": 10}, 20),
+        ({"LUT4": 10, "LUT2": 10}, 10),
+        ({"LUT3": 10, "LUT2": 10}, 10),
+        ({"LUT2": 10, "LUT1": 2}, 6),
+        ({"INV": 4}, 2),
+    ],
+)
+def test_logic_cells_are_estimated_as_yosys_does(found: dict[str, int], logic_cells: int):
+    cells = netlist.counted(Counter(found))
+    assert (cells.logic_cells, cells.lut) == (logic_cells, sum(found.values()))
 
 
 def test_parts_go_by_the_longest_name():

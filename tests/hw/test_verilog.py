@@ -9,7 +9,7 @@ from hw import verilog
 _IMPORTED = """
 import json, sys
 import hw.verilog
-print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.startswith("hw.")]))
+print(json.dumps([module.__file__ for name, module in sys.modules.items() if name.startswith("hw.") and module.__file__]))
 """
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from boards.zcu102 import ZCU102
 from quant.contract import ACT_BITS
+from triovit.errors import InternalError
 
 #: Where random weights are calibrated, and pictures of classifiers come from.
 _IMAGENETTE = "data/imagenette"
@@ -62,6 +63,10 @@ class Network:
     rtl: str = "never"
     #: Width of attention's Z where it is not the quantizer's own; of networks with random weights.
     z_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.z_bits is not None and self.weights != "random":
+            raise InternalError(f"network {self.name}: a width of Z is for random weights, and these are {self.weights}")
 
     @property
     def size(self) -> str:

@@ -1,6 +1,7 @@
 """What the accelerator's measurements depend on, and what they do without."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from triovit.bench.hardware import jobs
 from triovit.bench.hardware.plan import NETWORKS, Network
 from triovit.bench.hardware.runner import HardwareRunner
 from triovit.bench.hardware.summary import cases
-from triovit.errors import UserError
+from triovit.errors import InternalError, UserError
 from triovit.progress import silent
 
 BY_NAME: dict[str, Network] = {network.name: network for network in NETWORKS}
@@ -23,7 +24,7 @@ def test_keys_follow_the_sources_that_a_measurement_runs(tmp_path: Path, monkeyp
     monkeypatch.setattr(store, "ROOT", tmp_path)
 
     def changed(name: str) -> set[str]:
-        kinds = ("build", "rtl", "model", "design", "netlist")
+        kinds = ("build", "rtl", "model", "design", "netlist", "digits", "random")
         before = {kind: store.key(kind, {}) for kind in kinds}
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +37,7 @@ def test_keys_follow_the_sources_that_a_measurement_runs(tmp_path: Path, monkeyp
     assert changed("sim/cycles/model.py") == {"model"}
     assert changed("sim/bench/verilog/dram.sv") == {"build", "rtl"}
     assert changed("sim/golden/model.py") == {"rtl"}
+    assert changed("quant/quantize.py") == {"digits", "random"}
     assert changed("sim/report/page.py") == set()
 
 
@@ -125,6 +127,11 @@ def test_a_narrow_z(tmp_path: Path) -> None:
     jobs.random(silent, "digits", (32, 32), pictures.DIGITS, {"z_bits": 8}, str(place))
     found = [layer.attrs["z_bits"] for layer in Artifact.load(place).layers if layer.kind == "attention"]
     assert found and set(found) == {8}
+
+
+def test_a_narrow_z_is_for_random_weights() -> None:
+    with pytest.raises(InternalError, match=r"^network b0-224: a width of Z is for random weights, and these are models/"):
+        replace(BY_NAME["b0-224"], z_bits=8)
 
 
 def test_a_network_with_a_narrow_z_is_quantized_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
