@@ -112,7 +112,7 @@ def test_nothing_fits(triovit):
     result = triovit(*SMALL, "--lut-share", "1", "--l", "4", "--first-dsp", "0", "--json")
     message = (
         "board zcu102: none of 2 points for digits fits; the nearest, m4-l4-w512-p64-z64-d64-b16-r100-f0-s0, takes "
-        "9,368 lut of 2,740.8; choose a larger board, a smaller network or a smaller resolution"
+        "9,376 lut of 2,740.8; choose a larger board, a smaller network or a smaller resolution"
     )
     assert result.code == 2
     assert result.document == {"error": {"kind": "user", "message": message}, "exit_code": 2}
