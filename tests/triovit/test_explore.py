@@ -147,6 +147,6 @@ def test_the_documents_table_is_current():
         (point.name, f"{point.cycles:,}", f"{point.fps:.1f}", f"{point.resources['dsp']:,}", f"{point.resources['bram36']:g}")
         for point in map(found.named, found.pareto)
     ]
-    page = (ROOT / "docs" / "exploration.md").read_text()
+    page, _, _ = (ROOT / "docs" / "exploration.md").read_text().partition("\n## Points in simulation\n")
     documented = [tuple(re.split(r" *\| *", line)[1:6]) for line in page.splitlines() if line.startswith(("| m8-", "| zcu102 "))]
     assert documented == rows
