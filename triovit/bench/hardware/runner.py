@@ -47,18 +47,18 @@ class HardwareRunner(Runner):
         return found
 
     def _digits(self) -> Result:
-        depends = {"versions": versions("torch", "numpy")}
-        place = self.directory / "artifacts" / key("digits", depends)
-        found = self._job("digits", depends, {"artifact": str(place)}, there=place, module=_JOBS)
-        return {**found, "artifact": str(place)} if "pictures" in found else found
+        return self._made("digits", {"versions": versions("torch", "numpy")}, {})
 
     def _random(self, network: Network, settings: Result) -> Result:
         folder = self.shared / network.calibration
         given = {"network": network.spec, "resolution": network.resolution, "settings": settings}
         depends = {**given, "calibration": fingerprint(folder), "versions": versions("torch", "numpy")}
-        place = self.directory / "artifacts" / key("random", depends)
-        arguments = {**given, "calibration": str(folder), "artifact": str(place)}
-        found = self._job("random", depends, arguments, there=place, module=_JOBS)
+        return self._made("random", depends, {**given, "calibration": str(folder)})
+
+    def _made(self, kind: str, depends: Result, arguments: Result) -> Result:
+        """What a job gives that writes an artifact; of a success also ``artifact``, the directory."""
+        place = self.directory / "artifacts" / key(kind, depends)
+        found = self._job(kind, depends, {**arguments, "artifact": str(place)}, there=place, module=_JOBS)
         return {**found, "artifact": str(place)} if "pictures" in found else found
 
     def build(self, config: str) -> Result:
