@@ -65,7 +65,7 @@ class MacBlock(wiring.Component):
     Members
     -------
     shared : In(ArrayLayout([inputs] of int8))
-        The operand that all lanes of an input have in common.
+        The operand that all lanes of an input have in common, ``shared_after`` cycles after the other one.
     private : In(ArrayLayout([lanes][inputs] of int8))
         The other operand of every multiplier.
     valid : In(1)
@@ -85,6 +85,8 @@ class MacBlock(wiring.Component):
     _PRODUCT_CYCLES = 3
     #: Cycles from operands to their sum in ``own_acc``.
     own_latency = _PRODUCT_CYCLES + 1
+    #: Cycles from ``private``, which the pre-adder has in between, to the ``shared`` operand that it meets.
+    shared_after = 1
 
     def __init__(self, lanes: int, inputs: int, *, own: bool = False):
         if lanes % 2 or inputs > MAX_INPUTS:
@@ -119,8 +121,7 @@ class MacBlock(wiring.Component):
         """Operand, pre-adder, product, tree and accumulator registers."""
         m = Module()
         private = delayed(m, self.private, 1, "private")
-        # The pre-adder's register delays the packed operand by a cycle, a second operand register the shared one.
-        shared = delayed(m, self.shared, 2, "shared")
+        shared = delayed(m, self.shared, 1, "shared")
         to_tree = self.valid & ~self.own_beat if self.own else self.valid
         tree_valid = delayed(m, to_tree, self.tree_latency - 1, "tree_valid", reset=True)
         tree_first = delayed(m, self.first, self.tree_latency - 1, "tree_first")

@@ -41,9 +41,9 @@ class JointSignature(wiring.Signature):
     leave : Out
         Rows that will be released: no beat needs them any more.
     x : Out(words)
-        The word of every block, when its weights come out of the ring.
+        The word of every block, a cycle after its weights come out of the ring.
     valid, first : Out(1)
-        The words count; they start a sum.
+        The weights' words count; they start a sum.
     issue : Out(1)
         A result is reserved.
     push : Out(1), meta : Out(result_meta)

@@ -85,7 +85,7 @@ class _Choices:
 
 
 class MatOperands(wiring.Component):
-    """Which operands meet in each block (docs/architecture.md, sections 3 and 4); no cycle passes but for ``ahead``.
+    """Which operands meet in each block (docs/architecture.md, sections 3 and 4); no cycle passes but for ``ahead`` and ``x``.
 
     The word of a block is that of its pixel. Its weights are the ring's but for QZ, which has those of its channel group in Z
     (what is ``wide`` has the upper parts in the lower half of the blocks, the lower parts in the upper half), and DIV, whose
@@ -110,10 +110,13 @@ class MatOperands(wiring.Component):
     z, z_low, ksum, ksum_low : In(...)
         A row of the Z buffer.
     x : Out(words)
-        The word of each block, after the relu.
+        The word of each block, after the relu, ``x_latency`` cycles later: a negative value resets its register.
     private : Out(weight_row)
         The other operands.
     """
+
+    #: Cycles from ``words`` to ``x``.
+    x_latency = 1
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
@@ -150,7 +153,9 @@ class MatOperands(wiring.Component):
             by_split = [f"slot_{block & ((1 << split) - 1)}" for split in splits]
             m.d.comb += Value.cast(word).eq(choices.among(f"word_{block}", "slot_0", by_split))
             for c in range(config.m):
-                m.d.comb += self.x[block][c].eq(Mux(relu & (word[c] < 0), 0, word[c]))
+                x = Signal(word[c].shape(), name=f"x_{block}_{c}", reset_less=True)
+                m.d.sync += x.eq(Mux(relu & (word[c] < 0), 0, word[c]))
+                m.d.comb += self.x[block][c].eq(x)
 
     def _elaborate_weights(self, m: Module) -> None:
         config, ahead, half = self.config, self.ahead, self.config.l // 2

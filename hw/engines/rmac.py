@@ -1,6 +1,7 @@
 """The R-MAC engine: adder trees beside MAT's, or an accumulator for each product (arXiv 2405.03882, section IV)."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -14,9 +15,10 @@ from hw.engines.head_sequencer import HeadSequencer
 from hw.engines.mac_block import OWN_BITS, MacBlock
 from hw.engines.mat import JointSignature, RingReadSignature, result_meta, weight_row
 from hw.engines.result_queue import ResultQueue
+from hw.engines.shared_operands import SharedOperands
 from hw.engines.task_state import TaskState
 from hw.interfaces import POST_TASK, result_layout, words
-from hw.memory.act_buffer import WideReadSignature
+from hw.memory.act_buffer import WideReadSignature, gathered
 from hw.memory.row_ring import RowRing
 from hw.units.chosen import chosen
 from hw.units.row_sum import RowSum
@@ -169,6 +171,7 @@ class RMacEngine(wiring.Component):
             read.cg2.eq(head.beat.v_cg),
             # V's sub-buffer answers for V's channel group; only K^T V reads two.
             read.pick2.eq(Mux(task.opcode == Opcode.KTV, Const(1, wide) << head.beat.v_cg[: exact_log2(wide)], 0)),
+            read.gather.eq(~is_dw),
         ]
 
     def _elaborate_weights(self, m: Module, dw: DwSequencer, is_pw: object) -> None:
@@ -188,13 +191,11 @@ class RMacEngine(wiring.Component):
         ]
 
     def _select_head_words(self, m: Module, here: data.View) -> tuple[data.View, data.View]:
-        wide_bits = exact_log2(self.config.wide)
         k_words, v_words = Signal(words(self.config), name="k_words"), Signal(words(self.config), name="v_words")
-        for found, group in ((k_words, here.k_cg), (v_words, here.v_cg)):
-            with m.Switch(group[:wide_bits]):
-                for c in range(self.config.wide):
-                    with m.Case(c):
-                        m.d.comb += found.eq(self.read.data[c])
+        groups = here.k_cg, here.v_cg
+        for found, group, places in zip((k_words, v_words), groups, gathered(self.config.wide), strict=True):
+            rest = group[: exact_log2(len(places))]
+            m.d.comb += Value.cast(found).eq(chosen(rest, *(Value.cast(self.read.data[place]) for place in places)))
         return k_words, v_words
 
     def _elaborate_array(
@@ -213,29 +214,25 @@ class RMacEngine(wiring.Component):
         config, blocks = self.config, []
         lanes, size = config.l, config.m
         two = task.stride == 2
+        m.submodules.shared = shared = SharedOperands(config)
+        m.d.comb += [
+            shared.joint.eq(is_pw),
+            shared.depthwise.eq(is_dw),
+            shared.x.eq(self.joint.x),
+            shared.weights.eq(self.weights.row),
+            shared.lane.eq(dw_here.lane),
+            shared.k_words.eq(k_words),
+            shared.lanes.eq(head_here.lanes),
+        ]
         for block in range(lanes):
             m.submodules[f"block_{block}"] = macs = MacBlock(config.t, config.s, own=True)
             m.d.comb += [
                 macs.valid.eq(Mux(is_pw, self.joint.valid, dw_valid | head_valid)),
                 macs.first.eq(Mux(is_pw, self.joint.first, Mux(is_dw, dw_here.first, head_here.first))),
                 macs.own_beat.eq(dw_valid),
+                macs.shared.eq(shared.o[block]),
             ]
-            tap = Signal(self.weights.row.shape().elem_shape.elem_shape, name=f"tap_{block}")
-            with m.Switch(dw_here.lane):
-                for lane in range(config.taps_per_row):
-                    with m.Case(lane):
-                        m.d.comb += tap.eq(self.weights.row[block][lane])
-            channel, half = block % size, block // size
-            # What the lanes share is the tap in DW mode, otherwise the activation.
-            for s in range(config.s):
-                of_pixel = half * size + s
-                k_value = k_words[of_pixel][channel]
-                with m.If(is_pw):
-                    m.d.comb += macs.shared[s].eq(self.joint.x[block][s])
-                with m.Elif(is_dw):
-                    m.d.comb += macs.shared[s].eq(tap[s])
-                with m.Else():
-                    m.d.comb += macs.shared[s].eq(Mux(head_here.lanes[of_pixel] & (k_value > 0), k_value, 0))
+            half = block // size
             for lane in range(config.t):
                 index = block * config.t + lane
                 pixel, group = index % lanes, index // lanes

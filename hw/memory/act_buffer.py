@@ -14,6 +14,7 @@ from hw.interfaces import FOLD_BITS, GROUP_BITS, PIXEL_BITS, RING_BITS, ROW_BITS
 from hw.memory.bank_rows import BankRows, ring_mask
 from hw.memory.placement import PlacedSignature, Placement, fold_mask, most_turns
 from hw.memory.rotate import Rotator
+from hw.units.chosen import chosen
 from quant.contract import ACT_BITS
 
 
@@ -34,6 +35,9 @@ class WideReadSignature(wiring.Signature):
         ``l``, and there are no more than ``wide >> fold`` channel groups.
     pick2 : Out(wide)
         Sub-buffers that answer for ``cg2``; the others answer for ``cg``.
+    gather : Out(1)
+        Show the sub-buffers of both channel groups where few places have them (`gathered`), and nothing of meaning elsewhere.
+        Only with ``fold`` 0.
     data : In(ArrayLayout(words, wide))
         ``[c][lane][channel]``, ``latency`` cycles later.
     """
@@ -45,6 +49,7 @@ class WideReadSignature(wiring.Signature):
             "cg": Out(GROUP_BITS),
             "cg2": Out(GROUP_BITS),
             "pick2": Out(wide),
+            "gather": Out(1),
             "base": Out(ROW_BITS),
             "rows": Out(ROW_BITS),
             "skew": Out(SPLIT_BITS),
@@ -53,6 +58,12 @@ class WideReadSignature(wiring.Signature):
             "ring": Out(RING_BITS),
             "data": In(data.ArrayLayout(words(config), wide)),
         })
+
+
+def gathered(wide: int) -> tuple[range, range]:
+    """Places in ``data`` of the sub-buffers for ``cg`` and ``cg2`` with ``gather``: of each range that of the group's rest."""
+    places = max(1, wide >> MAX_FOLD)
+    return range(places), range(wide // 2, wide // 2 + places)
 
 
 class ActBuffer(wiring.Component):
@@ -218,11 +229,17 @@ class ActBuffer(wiring.Component):
         # group whose pixels a bank holds, in quarters of the sub-buffers. Both depend on whether the bank has wrapped around.
         fold, chunk_low = Signal(FOLD_BITS), Signal(MAX_FOLD)
         m.d.sync += [fold.eq(read.fold), chunk_low.eq((read.px >> bits) & fold_mask(read.fold))]
-        turns = [Signal(MAX_FOLD, name=f"turn_{wrapped}") for wrapped in range(2)]
-        for wrapped, turn in enumerate(turns):
-            first = (chunk_low + wrapped) & fold_mask(fold)
-            m.d.comb += turn.eq(Mux(fold == 1, first << 1, Mux(fold == MAX_FOLD, first, 0)))
-        rotators, found, bank_turns = [], [], []
+        # Gathered, the lower half of the places turns to the first group's sub-buffer, the upper half to the second one's.
+        nears = [Signal(MAX_FOLD, name=f"near_{half}") for half in range(2)]
+        turns = [[Signal(MAX_FOLD, name=f"turn_{half}_{wrapped}") for wrapped in range(2)] for half in range(2)]
+        for half, (group, near, of_half) in enumerate(zip((read.cg, read.cg2), nears, turns, strict=True)):
+            middle = half << MAX_FOLD - 1
+            m.d.sync += near.eq(Mux(read.gather, ((group[:wide_bits] << MAX_FOLD) >> wide_bits) ^ middle, 0))
+            for wrapped, turn in enumerate(of_half):
+                first = (chunk_low + wrapped) & fold_mask(fold)
+                m.d.comb += turn.eq(Mux(fold == 1, first << 1, Mux(fold == MAX_FOLD, first, near)))
+        rotators, found, amounts = [], [], []
+        bank_turns: list[list[Signal]] = [[], []]
         for c, row in enumerate(banks):
             # Step 2: every bank's row.
             further = [Signal(name=f"further_{c}_{wrapped}") for wrapped in range(2)]
@@ -250,21 +267,26 @@ class ActBuffer(wiring.Component):
                 m.d.sync += bank_row.eq(Mux(Mux(wrapped, further[1], further[0]), next_row, first_row))
                 if c == 0:
                     # The same in all sub-buffers that share a channel group: their skew is l.
-                    bank_turn = Signal(MAX_FOLD, name=f"bank_turn_{b}")
-                    m.d.sync += bank_turn.eq(Mux(wrapped, turns[1], turns[0]))
-                    bank_turns.append(delayed(m, bank_turn, 2, f"bank_turn_{b}"))
+                    for half, of_half in enumerate(turns):
+                        bank_turn = Signal(MAX_FOLD, name=f"bank_turn_{half}_{b}")
+                        m.d.sync += bank_turn.eq(Mux(wrapped, of_half[1], of_half[0]))
+                        bank_turns[half].append(delayed(m, bank_turn, 2, f"bank_turn_{half}_{b}"))
                 found.append(self._word(m, bank, bank_row, f"{c}_{b}"))
             # Steps 5 and 6: pixel px to lane 0.
-            m.d.comb += rotator.amount.eq(delayed(m, amount, 2, f"amount_{c}"))
+            amounts.append(amount)
             m.d.comb += read.data[c].eq(Cat(rotator.o[i] for i in range(lanes)))
             rotators.append(rotator)
+        late_nears = [delayed(m, near, 1, f"near_{half}") for half, near in enumerate(nears)]
         for c, rotator in enumerate(rotators):
+            half = c >= self.wide // 2
+            turned = [(c + quarters * self.wide // (1 << MAX_FOLD)) % self.wide for quarters in range(1 << MAX_FOLD)]
+            # Folded channel groups have one amount in common, gathered ones have their own.
+            near_amount = Signal(bits, name=f"near_amount_{c}")
+            m.d.sync += near_amount.eq(chosen(late_nears[half], *(amounts[other] for other in turned)))
+            m.d.comb += rotator.amount.eq(delayed(m, near_amount, 1, f"amount_{c}"))
             for b in range(lanes):
-                with m.Switch(bank_turns[b]):
-                    for quarters in range(1 << MAX_FOLD):
-                        with m.Case(quarters):
-                            other = (c + quarters * self.wide // (1 << MAX_FOLD)) % self.wide
-                            m.d.comb += rotator.i[b].eq(found[other * lanes + b])
+                words_of = [found[other * lanes + b] for other in turned]
+                m.d.comb += Value.cast(rotator.i[b]).eq(chosen(bank_turns[half][b], *words_of))
 
 
-__all__ = ["ActBuffer", "WideReadSignature"]
+__all__ = ["ActBuffer", "WideReadSignature", "gathered"]

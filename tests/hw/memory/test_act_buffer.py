@@ -6,6 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hw.config import TOY, AcceleratorConfig
+from hw.memory.act_buffer import gathered
 from tests.support.placed_buffer import PlacedBuffer
 
 
@@ -46,27 +47,29 @@ def test_what_was_written_is_read(m_l, wide, split):
             cg, cg2 = rng.randrange(groups), rng.randrange(groups)
             while wide > 1 and cg % wide == cg2 % wide:
                 cg2 = rng.randrange(groups)
-            requests.append((rng.randrange(-lanes, pixels + lanes), cg, cg2))
+            requests.append((rng.randrange(-lanes, pixels + lanes), cg, cg2, wide > 1 and rng.randrange(2)))
         for n in range(len(requests) + dut.read_latency):
             if n < len(requests):
-                px, cg, cg2 = requests[n]
+                px, cg, cg2, gather = requests[n]
                 ctx.set(dut.read.valid, 1)
                 for name, value in {
                     "px": px,
                     "cg": cg,
                     "cg2": cg2,
                     "pick2": 1 << cg2 % wide if wide > 1 else 0,
+                    "gather": gather,
                     "base": base,
                     "rows": rows,
                     "skew": split,
                 }.items():
                     ctx.set(getattr(dut.read, name), value)
             if n >= dut.read_latency:
-                px, cg, cg2 = requests[n - dut.read_latency]
-                for group in {cg, cg2} if wide > 1 else {cg}:
+                px, cg, cg2, gather = requests[n - dut.read_latency]
+                for group, places in zip((cg, cg2) if wide > 1 else (cg,), gathered(wide), strict=False):
+                    place = places[group % len(places)] if gather else group % wide
                     for lane in range(lanes):
                         if 0 <= px + lane < pixels:
-                            got = [ctx.get(dut.read.data[group % wide][lane][c]) for c in range(config.m)]
+                            got = [ctx.get(dut.read.data[place][lane][c]) for c in range(config.m)]
                             assert got == _word(config, px + lane, group, wide), (px, lane, group)
             await ctx.tick()
 

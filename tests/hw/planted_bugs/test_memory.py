@@ -9,7 +9,7 @@ from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
-from tests.hw.planted_bugs.networks import block, folded, product, strided_product
+from tests.hw.planted_bugs.networks import attention, block, folded, product, strided_product
 from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
 from tests.support.tamper import constant, plus, tampered, with_field
 
@@ -32,6 +32,8 @@ BUGS: dict[str, Bug] = {
         folded,
         0,
     ),
+    "a head's groups not gathered": ("hw.core.ActBuffer", tampered(ActBuffer, read__gather=constant(0)), attention, 0),
+    "a depthwise layer's groups gathered": ("hw.core.ActBuffer", tampered(ActBuffer, read__gather=ONES), block, 0),
     "ring read one row too far": ("hw.core.RowRing", tampered(RowRing, offset=plus(1)), product, 0),
     "parameters of the other engine": ("hw.core.PairedRing", tampered(PairedRing, ring=lambda ring: ~ring), block, 0),
     "MAT's parameters for both engines": ("hw.core.PairedRing", tampered(PairedRing, ring=constant(0)), block, 0),
