@@ -6,6 +6,7 @@ from functools import cache
 from hw.config import AcceleratorConfig
 from hw.engines.dw_sequencer import DwSequencer
 from hw.engines.mac_block import MacBlock
+from hw.engines.rmac import RMacEngine
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.paired_ring import PairedRing
 from hw.memory.row_ring import RowRing
@@ -72,7 +73,7 @@ class Timing:
             mat_result=1 + read + macs.tree_latency,
             ln_result=1 + read + norm.latency,
             dw_result=1 + read + macs.own_latency + 1,
-            ktv_result=1 + read + macs.tree_latency + 1,
+            ktv_result=1 + read + RMacEngine.ktv_latency(config),
             pool_result=1 + read + sums.latency + 1,
             written=QUEUE + schedule.write + ActBuffer.write_latency,
             dw_setup=DwSequencer.setup_cycles(config),

@@ -85,6 +85,18 @@ class RMacEngine(wiring.Component):
         )
 
     @staticmethod
+    def _parts(config: AcceleratorConfig) -> int:
+        """Sums over pixels that a block's K^T V is made of; post-processing adds the last two (`hw.units.joined_sums`)."""
+        return config.l // config.m
+
+    @staticmethod
+    def ktv_latency(config: AcceleratorConfig) -> int:
+        """Cycles from K^T V's operands to the push of their sum: those of the trees, and one more where parts are added."""
+        macs = MacBlock(config.t, config.s)
+        macs._MustUse__silence = True  # only asked, never built
+        return macs.tree_latency + (RMacEngine._parts(config) > 2)
+
+    @staticmethod
     def resources(config: AcceleratorConfig) -> Resources:
         """The array and the queue; row sums are adders."""
         return MacBlock.resources(config.t, config.s) * config.l + ResultQueue.resources(config)
@@ -276,7 +288,6 @@ class RMacEngine(wiring.Component):
         config, payload = self.config, queue.payload
         is_pool = task.opcode == Opcode.POOL
         size = config.m
-        tree = blocks[0].tree_latency
 
         # DW: all accumulators at once into a register that is read channel group by channel group. A shift register would take
         # a lookup table for each of its bits, this multiplexer three for each bit of one group.
@@ -311,13 +322,17 @@ class RMacEngine(wiring.Component):
                     held_here.mask.eq(held_here.mask.as_value() >> config.l),
                 ]
 
-        # KTV: the blocks' pixel halves are added; one more register.
-        z_ended = delayed(m, head_valid & head_here.last & ~is_pool, tree + 1, "z_ended", reset=True)
-        z_here = delayed(m, head_here, tree + 1, "z_beat")
-        z_rows = Signal(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.t), size))
-        for i in range(size):
-            for j in range(config.t):
-                m.d.sync += z_rows[i][j].eq(sum(blocks[half * size + i].acc[j] for half in range(config.l // size)))
+        # KTV: the blocks' sums as they are, or, in one more register, over half of all pixels.
+        parts, latency = self._parts(config), self.ktv_latency(config)
+        z_ended = delayed(m, head_valid & head_here.last & ~is_pool, latency, "z_ended", reset=True)
+        z_here = delayed(m, head_here, latency, "z_beat")
+        z_rows = Signal(data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.t), size), 2))
+        if parts > 2:
+            for half, rows in enumerate(z_rows):
+                for i in range(size):
+                    of_half = blocks[half * config.l // 2 + i :: size][: parts // 2]
+                    for j in range(config.t):
+                        m.d.sync += rows[i][j].eq(sum(macs.acc[j] for macs in of_half))
 
         # Row sums: they may come in the same cycle as Z, so they wait in a register.
         m.submodules.row_sum = row_sum = RowSum(config)
@@ -369,18 +384,20 @@ class RMacEngine(wiring.Component):
                 payload.entry.eq(Mux(is_pool, sums_here.entry, sums_here.entry + 1)),
                 payload.row_sum.eq(~is_pool),
             ]
-        # Four ways make a lookup table for each bit; where there is no Z, both halves of what is held are two of them. Of no
-        # meaning where nothing is pushed.
+        # Four ways make a lookup table for each bit; where Z has sums of its own, both halves of what is held are one of them. Of
+        # no meaning where nothing is pushed.
         leaving, beside_z, half = Signal(2), Signal(2), config.wide // 2
+        of_blocks = self.joint.push | ((steps == 0) & z_ended)
         m.d.comb += [
-            leaving.eq(Mux(self.joint.push, 0, Mux(steps != 0, Mux(place[-1], 2, 1), 3))),
+            leaving.eq(Mux(of_blocks, 0, Mux(steps != 0, Mux(place[-1], 2, 1), 3))),
             beside_z.eq(Mux(self.joint.push, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3)))),
         ]
         for slot in range(config.l):
+            of_half, row = divmod(slot, config.l // 2)
             for s in range(size):
                 low, high = (chosen(place[:-1], *(held[c + of][slot][s] for c in range(half))) for of in (0, half))
-                if slot < size:
-                    value = chosen(beside_z, blocks[slot].acc[s], Mux(place[-1], high, low), z_rows[slot][s], sums[s])
+                if parts > 2 and row < size:
+                    value = chosen(beside_z, blocks[slot].acc[s], Mux(place[-1], high, low), z_rows[of_half][row][s], sums[s])
                 else:
                     value = chosen(leaving, blocks[slot].acc[s], low, high, sums[s])
                 m.d.comb += payload.acc[slot][s].eq(value)

@@ -1,4 +1,4 @@
-"""The sums of one of both engines; those that MAT made of the two parts of a number, as one (integer contract, section 7)."""
+"""The sums of one of both engines; those that were made in two parts, as one (integer contract, section 7)."""
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -11,7 +11,10 @@ from quant.contract import ACC_BITS, LOW_BITS
 
 
 class JoinedSums(wiring.Component):
-    """Passes an engine's sums, or ``2^LOW_BITS`` times MAT's sum over the upper parts plus that over the lower parts.
+    """Passes an engine's sums, or joins two of them.
+
+    Those are MAT's over the upper parts of numbers, times ``2^LOW_BITS``, and over the lower ones, or R-MAC's over both halves of
+    K's pixels.
 
     A pure pipeline: new accumulators each cycle, ``latency`` cycles. A lookup table for each bit of each sum: both engines' sums
     are registered before one is chosen, and what is added is reset where nothing is, so that adder and choices are one.
@@ -28,11 +31,12 @@ class JoinedSums(wiring.Component):
     from_rmac : In(1)
         The sums are R-MAC's.
     apart : In(1)
-        Nothing is joined; always where ``from_rmac``. Otherwise lane 0 of each slot has the upper parts, lane 1 the lower ones
-        (DIV); their sum goes to lane 0, and what goes to the others is of no meaning.
+        Nothing is joined. Otherwise lane 0 of each slot has the upper parts, lane 1 the lower ones (DIV); their sum goes to
+        lane 0, and what goes to the others is of no meaning. Only from MAT.
     by_slot : In(1)
-        Instead, the lower half of the slots has the upper parts, the upper half the lower ones (QZ of what is wide); their sums
-        go to the lower half. Never with ``apart``.
+        Instead, the lower half of the slots has the upper parts, the upper half the lower ones (QZ of what is wide), or R-MAC's
+        first ``m`` slots of each half have a sum over a half of the pixels (KTV); their sums go to the lower half. Never with
+        ``apart``.
     sums : Out(words(ACC_BITS))
         The sums.
     """
@@ -73,10 +77,11 @@ class JoinedSums(wiring.Component):
                 lower, nothing, alone = self.mat[slot][1], self.apart, apart
                 if slot >= half:
                     nothing, alone = self.apart | self.by_slot, apart | by_slot
-                elif lane:
-                    lower = self.mat[slot + half][lane]
                 else:
-                    lower = Mux(self.by_slot, self.mat[slot + half][lane], lower)
+                    other = self.mat[slot + half][lane]
+                    if slot < self.config.m:
+                        other = Mux(self.from_rmac, self.rmac[slot + half][lane], other)
+                    lower = other if lane else Mux(self.by_slot, other, lower)
                 added = Signal(signed(ACC_BITS), name=f"added_{slot}_{lane}", reset_less=True)
                 m.d.sync += added.eq(lower)
                 with m.If(nothing):

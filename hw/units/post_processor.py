@@ -204,14 +204,16 @@ class PostProcessor(wiring.Component):
         m.submodules.joined = joined = JoinedSums(self.config)
         task = self._task(m, 0, "joined_task")
         doubled = ~take_rmac & (task.opcode == Opcode.QZ) & task.wide
+        # K^T V leaves R-MAC in two sums over pixels, where its blocks have more pixels than channels; the row sums of K do not.
+        halves = take_rmac & (task.opcode == Opcode.KTV) & ~self.rmac.payload.row_sum & (self.config.l > self.config.m)
         by_slot = Signal(reset_less=True)
         m.d.sync += by_slot.eq(doubled)
         m.d.comb += [
             joined.mat.eq(self.mat.payload.acc),
             joined.rmac.eq(self.rmac.payload.acc),
             joined.from_rmac.eq(take_rmac),
-            joined.apart.eq(take_rmac | ((task.opcode != Opcode.DIV) & ~doubled)),
-            joined.by_slot.eq(doubled),
+            joined.apart.eq(Mux(take_rmac, ~halves, (task.opcode != Opcode.DIV) & ~doubled)),
+            joined.by_slot.eq(doubled | halves),
             Value.cast(self._sums).eq(
                 Value.cast(delayed(m, joined.sums, self.schedule.first_step - self.schedule.joined, "sums", reset=True))
             ),

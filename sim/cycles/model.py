@@ -321,6 +321,9 @@ class _Run:
         beats = task.beats(self.config) - (0 if pool or task.get("tiles") > 1 else 1)
         last = max(now + beats - 1, ring.arrived[-1])
         result = timing.pool_result if pool else timing.ktv_result
+        if task.opcode is Opcode.KTV and task.get("tiles") == 1:
+            # The row sums come last, and wait where Z has their cycle.
+            result = max(result, timing.pool_result + (timing.pool_result == timing.ktv_result))
         end = last + result + timing.written + IDLE
         ring.release(rows, end - 1)
         return last + result, end, task.beats(self.config)

@@ -15,6 +15,7 @@ from tests.support.networks import NetworkBuilder
 #: Rings and buffers of heads as small as they can be: attention falls apart into batches.
 BATCHES = TOY.with_(name="batches", z_rows=8, divisor_rows=8)
 FOUR_BY_EIGHT = TOY.with_(name="four-by-eight", l=8)
+FOUR_BY_SIXTEEN = TOY.with_(name="four-by-sixteen", l=16)
 EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8, max_dim=16)
 
 
@@ -268,7 +269,9 @@ def test_rings_that_hold_little_are_filled_again_and_again():
 
 
 @pytest.mark.parametrize(
-    ("config", "z_bits"), [(FOUR_BY_EIGHT, 15), (EIGHT, 8), (EIGHT, 15)], ids=lambda value: getattr(value, "name", str(value))
+    ("config", "z_bits"),
+    [(FOUR_BY_EIGHT, 15), (FOUR_BY_SIXTEEN, 15), (EIGHT, 8), (EIGHT, 15)],
+    ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_other_sizes_of_the_array(config, z_bits):
     net = with_attention(NetworkBuilder(19, 4, 6), 16, 8, kernel=3, z_bits=z_bits)
