@@ -15,7 +15,7 @@ from hw.memory.reader import Reader
 
 
 class PlacedBuffer(wiring.Component):
-    """``read`` of an :class:`ActBuffer`, or of a :class:`BankBuffer` and its reader where ``wide`` is 1; ``write`` before placement."""
+    """``read`` of an :class:`ActBuffer`, or where ``wide`` is 1 of a :class:`BankBuffer`'s reader; ``write`` before placement."""
 
     def __init__(self, config: AcceleratorConfig, rows: int, wide: int = 1):
         self.config, self.rows, self.wide = config, rows, wide
