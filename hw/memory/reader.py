@@ -11,6 +11,7 @@ from hw.delay import delayed
 from hw.interfaces import ReadSignature
 from hw.memory.bank_buffer import BankBuffer, BankReadSignature
 from hw.memory.bank_rows import BankRows
+from hw.memory.line_rows import LineRows
 from hw.memory.rotate import Rotator
 from quant.contract import ACT_BITS
 
@@ -48,14 +49,20 @@ class Reader(wiring.Component):
 
     @staticmethod
     def resources(rows: int) -> Resources:
-        """The multiplier of the first channel group's row."""
+        """The multiplier of the first channel group's row, whether there are further ones or not."""
         return BankRows.resources(ceil_log2(rows))
 
     def elaborate(self, platform: object) -> Module:
         """Steps 1 and 2: the banks' rows; 3 and 4 are the buffer's; 5 and 6: pixel px to lane 0."""
         m = Module()
         lanes, read = self.config.l, self.read
-        m.submodules.rows = rows = BankRows(lanes, ceil_log2(self.rows))
+        row_bits = ceil_log2(self.rows)
+        rows: BankRows | LineRows
+        if self.spreads:
+            m.submodules.rows = rows = BankRows(lanes, row_bits)
+            m.d.comb += rows.split.eq(exact_log2(lanes) - read.spread)
+        else:
+            m.submodules.rows = rows = LineRows(lanes, row_bits)
         m.submodules.rotator = rotator = Rotator(self.config.m * ACT_BITS, lanes)
         m.d.comb += [
             rows.px.eq(read.px),
@@ -63,7 +70,6 @@ class Reader(wiring.Component):
             rows.base.eq(read.base),
             rows.rows.eq(read.rows),
             rows.skew.eq(read.skew),
-            rows.split.eq(exact_log2(lanes) - read.spread if self.spreads else exact_log2(lanes)),
             rows.ring.eq(read.ring),
             self.banks.row.eq(rows.row),
             rotator.i.eq(self.banks.word),

@@ -8,6 +8,7 @@ from hw.io.load_aligner import LoadAligner
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.bank_buffer import BankBuffer
 from hw.memory.bank_rows import BankRows
+from hw.memory.line_rows import LineRows
 from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
 from hw.memory.reader import Reader
@@ -58,6 +59,12 @@ BUGS: dict[str, Bug] = {
     "words not rotated": ("hw.memory.reader.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),
     "H's words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), block, 0),
     "rotated as if all tensors were as skewed": ("hw.core.Reader", tampered(Reader, read__skew=constant(0)), strided_product, 0),
+    "channel groups read from one another's rows": (
+        "hw.memory.reader.LineRows",
+        tampered(LineRows, rows=constant(0)),
+        product,
+        0,
+    ),
     "MAT's words from X alone": ("hw.core.SharedReads", tampered(SharedReads, mat_src=constant(Buffer.X.value)), block, 0),
     "MAT's words for the residual": ("hw.core.SharedReads", tampered(SharedReads, residual_valid=constant(0)), block, 0),
     "the residual from the other buffer": (
