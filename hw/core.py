@@ -14,11 +14,14 @@ from hw.interfaces import PIXEL_BITS, write_layout
 from hw.io.load_aligner import LoadAligner
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 from hw.memory.output_buffer import BeatReadSignature, OutputBuffer
 from hw.memory.paired_ring import PairedRing, paired_write_layout
 from hw.memory.placement import Placement
+from hw.memory.reader import Reader
 from hw.memory.row_banks import row_write_layout
 from hw.memory.row_ring import RowRing
+from hw.memory.shared_reads import SharedReads, deepest_rows, trunk_rows
 from hw.memory.z_buffer import ZBuffer
 from hw.units.post_processor import PostProcessor
 
@@ -65,7 +68,7 @@ class Core(wiring.Component):
         weight_stream = stream.Signature(row_write_layout(weight_word(config), config.l))
         param_stream = stream.Signature(paired_write_layout(param_word(config), config.l))
         self.post = PostProcessor(
-            config, ActBuffer.read_latency, param_latency=PairedRing.latency, buffer_write_latency=ActBuffer.write_latency
+            config, Reader.latency, param_latency=PairedRing.latency, buffer_write_latency=BankBuffer.write_latency
         )
         traces = {f"trace_{name}": Out(getattr(self.post, f"trace_{name}").shape()) for name in TRACES}
         super().__init__(
@@ -115,9 +118,10 @@ class Core(wiring.Component):
             "parameter rings": PairedRing.resources(config.l, param_word(config), config.param_rows),
             "placement": Placement.resources(config) + LoadAligner.resources(config),
             "Z buffer": ZBuffer.resources(config),
-            "X buffer": ActBuffer.resources(config, config.x_rows),
-            "Y buffer": ActBuffer.resources(config, config.y_rows),
-            "D buffer": ActBuffer.resources(config, config.d_rows),
+            "X buffer": BankBuffer.resources(config, config.x_rows),
+            "Y buffer": BankBuffer.resources(config, config.y_rows),
+            "D buffer": BankBuffer.resources(config, config.d_rows),
+            "readers": Reader.resources(deepest_rows(config)) + Reader.resources(trunk_rows(config)),
             "H buffer": ActBuffer.resources(config, config.h_rows // config.wide, config.wide),
             "O buffer": OutputBuffer.resources(config),
         }
@@ -127,7 +131,7 @@ class Core(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.post = post = self.post
-        m.submodules.mat = mat = MatEngine(config, ActBuffer.read_latency)
+        m.submodules.mat = mat = MatEngine(config, Reader.latency)
         m.submodules.rmac = rmac = RMacEngine(config, ActBuffer.read_latency)
         m.submodules.z_buffer = z_buffer = ZBuffer(config)
         wiring.connect(m, mat.joint, rmac.joint)
@@ -208,9 +212,9 @@ class Core(wiring.Component):
 
     def _elaborate_buffers(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
         config = self.config
-        m.submodules.x_buffer = x = ActBuffer(config, config.x_rows)
-        m.submodules.y_buffer = y = ActBuffer(config, config.y_rows)
-        m.submodules.d_buffer = d = ActBuffer(config, config.d_rows, spreads=False)
+        m.submodules.x_buffer = x = BankBuffer(config, config.x_rows)
+        m.submodules.y_buffer = y = BankBuffer(config, config.y_rows)
+        m.submodules.d_buffer = d = BankBuffer(config, config.d_rows)
         m.submodules.h_buffer = h = ActBuffer(config, config.h_rows // config.wide, config.wide)
         m.submodules.o_buffer = o = OutputBuffer(config)
         m.submodules.placement = placement = Placement(config)
@@ -234,32 +238,19 @@ class Core(wiring.Component):
         m.d.comb += [o.upper.eq(post.write_upper), o.amount.eq(placement.amount)]
 
         wiring.connect(m, rmac.read, h.read)
-        # X and Y have two readers that the compiler keeps apart: MAT, where it is the task's source, and the residual.
-        source, residual_source = Signal(Buffer), Signal(Buffer)
-        delay = range(ActBuffer.read_latency)
-        m.d.comb += [source.eq(mat.read_src), residual_source.eq(post.residual_src)]
-        for buffer, place in ((x, Buffer.X), (y, Buffer.Y)):
-            takes = Signal(name=f"residual_reads_{place.name}")
-            m.d.comb += takes.eq(post.residual.valid & (residual_source == place))
-            _read_from(m, buffer, post.residual, mat.read, takes)
-        _read_from(m, d, mat.read, mat.read, Signal())
-        late_source, late_residual = source, residual_source
-        for n in delay:
-            one, two = Signal(Buffer, name=f"source_{n}"), Signal(Buffer, name=f"residual_source_{n}")
-            m.d.sync += [one.eq(late_source), two.eq(late_residual)]
-            late_source, late_residual = one, two
-        with m.Switch(late_source):
-            for buffer, place in ((x, Buffer.X), (y, Buffer.Y), (d, Buffer.D)):
-                with m.Case(place):
-                    m.d.comb += mat.read.data.eq(buffer.read.data[0])
-        m.d.comb += post.residual.data.eq(Mux(late_residual == Buffer.Y, y.read.data[0].as_value(), x.read.data[0].as_value()))
+        m.submodules.mat_reader = mat_reader = Reader(config, deepest_rows(config), spreads=False)
+        m.submodules.residual_reader = residual_reader = Reader(config, trunk_rows(config))
+        m.submodules.shared_reads = shared = SharedReads(config)
+        wiring.connect(m, mat.read, mat_reader.read)
+        wiring.connect(m, post.residual, residual_reader.read)
+        wiring.connect(m, mat_reader.banks, shared.mat)
+        wiring.connect(m, residual_reader.banks, shared.residual)
+        wiring.connect(m, shared.x, x.read)
+        wiring.connect(m, shared.y, y.read)
+        wiring.connect(m, shared.d, d.read)
+        m.d.comb += [
+            shared.mat_src.eq(mat.read_src),
+            shared.residual_valid.eq(post.residual.valid),
+            shared.residual_src.eq(post.residual_src),
+        ]
         wiring.connect(m, wiring.flipped(self.store), o.read)
-
-
-def _read_from(
-    m: Module, buffer: ActBuffer, one: wiring.FlippedInterface, other: wiring.FlippedInterface, choose_one: Signal
-) -> None:
-    """Connect a buffer's read port to ``one`` reader while ``choose_one``, else to the ``other``."""
-    for name in ("valid", "px", "cg", "base", "rows", "skew", "spread", "ring"):
-        mine, theirs = getattr(one, name), getattr(other, name)
-        m.d.comb += getattr(buffer.read, name).eq(mine if one is other else Mux(choose_one, mine, theirs))

@@ -9,6 +9,7 @@ from hw.engines.mac_block import MacBlock
 from hw.engines.rmac import RMacEngine
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.paired_ring import PairedRing
+from hw.memory.reader import Reader
 from hw.memory.row_ring import RowRing
 from hw.units.layer_norm import LayerNormCore
 from hw.units.post_schedule import Schedule
@@ -66,18 +67,18 @@ class Timing:
     def of(cls, config: AcceleratorConfig) -> "Timing":
         """Ask the components, once for each configuration: they have to be made for it."""
         macs, sums = MacBlock(config.n, config.m), RowSum(config)
-        read = ActBuffer.read_latency
-        schedule = Schedule(read, PairedRing.latency)
+        read, mat_read = ActBuffer.read_latency, Reader.latency
+        schedule = Schedule(mat_read, PairedRing.latency)
         norm = LayerNormCore(config)
         timing = cls(
-            mat_result=1 + read + macs.tree_latency,
-            ln_result=1 + read + norm.latency,
+            mat_result=1 + mat_read + macs.tree_latency,
+            ln_result=1 + mat_read + norm.latency,
             dw_result=1 + read + macs.own_latency + 1,
             ktv_result=1 + read + RMacEngine.ktv_latency(config),
             pool_result=1 + read + sums.latency + 1,
             written=QUEUE + schedule.write + ActBuffer.write_latency,
             dw_setup=DwSequencer.setup_cycles(config),
-            ln_turn=1 + read + norm.deviation_cycles + 1,
+            ln_turn=1 + mat_read + norm.deviation_cycles + 1,
             ring=1 + read - RowRing.latency,
         )
         for asked in (macs, sums, norm, *norm.parts):

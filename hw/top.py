@@ -18,7 +18,7 @@ from hw.cost import Resources
 from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import WeightDecoder
-from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 
 #: Bursts of weights that may be on their way: covers a memory latency of some hundred cycles at a beat a cycle.
 WEIGHT_BURSTS = 8
@@ -88,7 +88,7 @@ class Accelerator(wiring.Component):
         config, core = self.config, self._core
         control, decoder = ControlUnit(config), WeightDecoder(config)
         weights = LoopedReader(config, WEIGHT_BURSTS * config.axi_burst)
-        loader, store = Loader(config, ActBuffer.write_latency), Store(config, core.store_latency)
+        loader, store = Loader(config, BankBuffer.write_latency), Store(config, core.store_latency)
         arbiter = ReadArbiter(config, _READERS)
         m.submodules.control = control
         parts = {"core": core, "decoder": decoder, "weights": weights, "loader": loader, "store": store, "arbiter": arbiter}

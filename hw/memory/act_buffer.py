@@ -1,7 +1,7 @@
-"""The activation buffers: skewed banks that read any L consecutive pixels and write any Lp x Lc block in one cycle."""
+"""The wide activation buffer (H): skewed banks that read L pixels of T channel groups and write an Lp x Lc block in one cycle."""
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.hdl import Shape, ShapeLike, Value
+from amaranth.hdl import ShapeLike, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -25,8 +25,8 @@ class WideReadSignature(wiring.Signature):
     -------
     valid : Out(1)
         A request, no back-pressure.
-    px, base, rows, skew, spread, ring : Out
-        As in :class:`hw.interfaces.ReadSignature`; ``spread`` only where ``wide`` is 1.
+    px, base, rows, skew, ring : Out
+        As in :class:`hw.interfaces.ReadSignature`.
     cg, cg2 : Out(GROUP_BITS)
         Two channel groups; only their part above ``wide`` counts.
     fold : Out(FOLD_BITS)
@@ -53,7 +53,6 @@ class WideReadSignature(wiring.Signature):
             "base": Out(ROW_BITS),
             "rows": Out(ROW_BITS),
             "skew": Out(SPLIT_BITS),
-            "spread": Out(SPLIT_BITS),
             "fold": Out(FOLD_BITS),
             "ring": Out(RING_BITS),
             "data": In(data.ArrayLayout(words(config), wide)),
@@ -67,7 +66,7 @@ def gathered(wide: int) -> tuple[range, range]:
 
 
 class ActBuffer(wiring.Component):
-    """One activation buffer (docs/architecture.md, section 2): ``wide`` sub-buffers of ``l`` banks of one word.
+    """The activation buffer H (docs/architecture.md, section 2): ``wide`` sub-buffers of ``l`` banks of one word.
 
     Reading and writing never meet: one port each. A word written is readable by requests ``write_latency`` cycles after its
     write.
@@ -79,9 +78,7 @@ class ActBuffer(wiring.Component):
     rows : int
         Rows of a bank.
     wide : int
-        Sub-buffers, a power of two.
-    spreads : bool
-        Whether reads may be of several channel groups, where ``wide`` is 1; otherwise their ``spread`` does not count.
+        Sub-buffers, a power of two, at least 2.
 
     Members
     -------
@@ -96,21 +93,20 @@ class ActBuffer(wiring.Component):
     #: Cycles after a write from which a read request sees it, those in :class:`Placement` included.
     write_latency = Placement.latency + 2
 
-    def __init__(self, config: AcceleratorConfig, rows: int, wide: int = 1, *, spreads: bool = True):
+    def __init__(self, config: AcceleratorConfig, rows: int, wide: int):
         self.config = config
         self.rows = rows
         self.wide = wide
-        self.spreads = spreads
         super().__init__({
             "read": In(WideReadSignature(config, wide)),
             "write": In(PlacedSignature(config, wide)),
         })
 
     @staticmethod
-    def resources(config: AcceleratorConfig, rows: int, wide: int = 1) -> Resources:
-        """The banks, and a multiplier for each channel group addressed: one read, or two read and one written."""
+    def resources(config: AcceleratorConfig, rows: int, wide: int) -> Resources:
+        """The banks, and a multiplier for each channel group addressed: two read and one written."""
         banks = ram(unsigned(config.m * ACT_BITS), rows) * (config.l * wide)
-        return banks + BankRows.resources(ceil_log2(rows)) * (1 if wide == 1 else 3)
+        return banks + BankRows.resources(ceil_log2(rows)) * 3
 
     def elaborate(self, platform: object) -> Module:
         """Banks, the writing side and the reading side."""
@@ -123,29 +119,21 @@ class ActBuffer(wiring.Component):
             for b, bank in enumerate(row):
                 m.submodules[f"bank_{c}_{b}"] = bank
         self._elaborate_write(m, address, banks)
-        if self.wide == 1:
-            self._elaborate_read(m, address, banks)
-        else:
-            self._elaborate_wide_read(m, address, banks)
+        self._elaborate_wide_read(m, address, banks)
         return m
 
     def _elaborate_write(self, m: Module, address: ShapeLike, banks: list[list[memory.Memory]]) -> None:
         write = self.write
-        base = delayed(m, write.base[: ceil_log2(self.rows)], Placement.latency, "write_base")
         valid = delayed(m, write.valid, Placement.latency, "write_valid", reset=True)
-        turned = self._turned_rows(m, address) if self.wide > 1 else []
+        turned = self._turned_rows(m, address)
         for b in range(self.config.l):
             # The last step: the row of the bank.
             row, word = Signal(address, name=f"write_row_{b}"), Signal.like(write.placed.words[b], name=f"write_word_{b}")
             m.d.sync += word.eq(write.placed.words[b])
-            if self.wide > 1:
-                m.d.sync += row.eq(Array(turned)[Cat(write.placed.next[b], write.placed.turns[b])])
-            else:
-                m.d.sync += row.eq(base + write.placed.rows[b])
+            m.d.sync += row.eq(Array(turned)[Cat(write.placed.next[b], write.placed.turns[b])])
             for c in range(self.wide):
                 port, en = banks[c][b].write_port(), Signal(name=f"write_{c}_{b}")
-                mine = write.placed.sub[b] == c if self.wide > 1 else 1
-                m.d.sync += en.eq(valid & write.placed.mask[b] & mine)
+                m.d.sync += en.eq(valid & write.placed.mask[b] & (write.placed.sub[b] == c))
                 m.d.comb += [port.en.eq(en), port.addr.eq(row), port.data.eq(word)]
 
     def _turned_rows(self, m: Module, address: ShapeLike) -> list[Value]:
@@ -173,26 +161,6 @@ class ActBuffer(wiring.Component):
         m.d.comb += mask.eq(ring_mask(ring) >> fold)
         m.d.sync += [row.eq((chunk >> fold) & mask), next_row.eq(((chunk >> fold) + 1) & mask)]
         return row, next_row
-
-    def _elaborate_read(self, m: Module, address: ShapeLike, banks: list[list[memory.Memory]]) -> None:
-        lanes, bits, read = self.config.l, exact_log2(self.config.l), self.read
-        # Steps 1 and 2: every bank's row.
-        m.submodules.read_rows = rows = BankRows(lanes, Shape.cast(address).width)
-        m.d.comb += [
-            rows.px.eq(read.px),
-            rows.cg.eq(read.cg),
-            rows.base.eq(read.base),
-            rows.rows.eq(read.rows),
-            rows.skew.eq(read.skew),
-            rows.split.eq(bits - read.spread if self.spreads else bits),
-            rows.ring.eq(read.ring),
-        ]
-        m.submodules.read_rotator = rotator = Rotator(unsigned(banks[0][0].shape.width), lanes)
-        for b, bank in enumerate(banks[0]):
-            m.d.comb += rotator.i[b].eq(self._word(m, bank, rows.row[b], f"{b}"))
-        # Steps 5 and 6: pixel px to lane 0.
-        m.d.comb += rotator.amount.eq(delayed(m, rows.first, self.read_latency - Rotator.latency - 1, "first"))
-        m.d.comb += read.data[0].eq(Cat(rotator.o[i] for i in range(lanes)))
 
     def _word(self, m: Module, bank: memory.Memory, row: Value, name: str) -> Value:
         """Step 3: the memory; step 4: its output register."""

@@ -51,7 +51,7 @@ class BeatReadSignature(wiring.Signature):
 
 
 class OutputBuffer(wiring.Component):
-    """``l`` banks of words of int16, with the places of an :class:`hw.memory.act_buffer.ActBuffer` of one sub-buffer.
+    """``l`` banks of words of int16, with the places of an :class:`hw.memory.bank_buffer.BankBuffer`.
 
     Words come in two halves: the lower bytes have been moved to their banks with those of all other buffers, the upper ones
     are moved here. A read is of a beat's pixels, all of them in one row, whose banks differ modulo their number: so it
@@ -67,7 +67,7 @@ class OutputBuffer(wiring.Component):
     read : In(BeatReadSignature)
         Answers ``read_latency`` cycles later.
     write : In(PlacedSignature)
-        Lower bytes, one write a cycle, readable ``ActBuffer.write_latency`` cycles later.
+        Lower bytes, one write a cycle, readable ``BankBuffer.write_latency`` cycles later.
     upper : In(ArrayLayout(ArrayLayout(signed(UPPER_BITS), m), l))
         Upper bytes by slot, in the cycle in which the lower ones are given to :class:`hw.memory.placement.Placement`.
     amount : In(log2 l)

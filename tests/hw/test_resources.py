@@ -23,10 +23,13 @@ from hw.io.loader import Loader
 from hw.io.store import Store
 from hw.io.stream_decoder import param_word, weight_word
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
+from hw.memory.reader import Reader
 from hw.memory.row_ring import RowRing
+from hw.memory.shared_reads import SharedReads
 from hw.memory.z_buffer import ZBuffer
 from hw.resources import __main__, breakdown, estimate, synthesis
 from hw.top import Accelerator
@@ -50,13 +53,13 @@ COMPONENTS = {
     "parameter rings": (PairedRing, (4, param_word(TOY), TOY.param_rows)),
     "wide parameter rings": (PairedRing, (1, param_word(ZCU102), ZCU102.param_rows)),
     "shallow parameter rings": (PairedRing, (1, param_word(ZCU102), 32)),
-    "X buffer": (ActBuffer, (TOY, TOY.x_rows)),
+    "X buffer": (BankBuffer, (TOY, TOY.x_rows)),
     "H buffer": (ActBuffer, (TOY, TOY.h_rows // TOY.wide, TOY.wide)),
     "O buffer": (OutputBuffer, (TOY,)),
     "placement": (Placement, (TOY,)),
     "LOAD's aligner": (LoadAligner, (TOY,)),
     "LOAD's aligner for whole pixels": (LoadAligner, (ZCU102,)),
-    "buffer of odd depth": (ActBuffer, (TOY, 3328)),
+    "buffer of odd depth": (BankBuffer, (TOY, 3328)),
     "Z buffer": (ZBuffer, (TOY,)),
     "deep Z buffer": (ZBuffer, (TOY.with_(z_rows=128),)),
     "divisor buffer": (DivisorBuffer, (ZCU102,)),
@@ -104,9 +107,12 @@ def test_an_own_accumulator_needs_no_further_dsp():
 @yosys
 @pytest.mark.full
 @pytest.mark.parametrize(("component", "counted"), [
-    (lambda: MatEngine(TOY, ActBuffer.read_latency), MatEngine.resources(TOY)),
+    (lambda: MatEngine(TOY, Reader.latency), MatEngine.resources(TOY)),
     (lambda: RMacEngine(TOY, ActBuffer.read_latency), RMacEngine.resources(TOY)),
-    (lambda: PostProcessor(TOY, ActBuffer.read_latency), PostProcessor.resources(TOY)),
+    (lambda: PostProcessor(TOY, Reader.latency), PostProcessor.resources(TOY)),
+    (lambda: Reader(TOY, TOY.x_rows), Reader.resources(TOY.x_rows)),
+    (lambda: Reader(ZCU102, ZCU102.d_rows, spreads=False), Reader.resources(ZCU102.d_rows)),
+    (lambda: SharedReads(TOY), Resources()),
     (lambda: Store(TOY, Core.store_latency), Store.resources(TOY, Core.store_latency)),
 ])
 def test_composed(component, counted):

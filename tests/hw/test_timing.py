@@ -1,6 +1,9 @@
 """What is added up of the latencies."""
 
 from hw.config import TOY, ZCU102
+from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
+from hw.memory.reader import Reader
 from hw.timing import IDLE, OPEN, START, Timing
 
 
@@ -17,3 +20,9 @@ def test_results_of_a_larger_tree_are_readable_later():
     toy, board = Timing.of(TOY), Timing.of(ZCU102)
     # Eight inputs are added in one more level than four.
     assert board.mat_written - toy.mat_written == 1
+
+
+def test_all_activation_buffers_are_read_and_written_in_the_same_time():
+    # Both engines have beats of a joint task at once, and a result that goes to two buffers counts as written at once.
+    assert Reader.latency == ActBuffer.read_latency
+    assert BankBuffer.write_latency == ActBuffer.write_latency

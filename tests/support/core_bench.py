@@ -12,7 +12,7 @@ from hw.compiler.tasks import Task
 from hw.control.descriptor import DESCRIPTOR, Buffer, Opcode, Unit, unpack
 from hw.core import TRACES, Core
 from hw.io.loader import unfold_split
-from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 
 
 @dataclass
@@ -166,9 +166,9 @@ def run_core(
                 ctx.set(dut.load_valid, 0)
             # Without room there must be something to read.
             if rng.random() < 0.3 or px + at_once + count > consumed + room:
-                await ctx.tick().repeat(ActBuffer.write_latency)
+                await ctx.tick().repeat(BankBuffer.write_latency)
                 ctx.set(dut.load_progress, px + count)
-        await ctx.tick().repeat(ActBuffer.write_latency)
+        await ctx.tick().repeat(BankBuffer.write_latency)
         ctx.set(dut.load_progress, len(flat))
 
     async def consumption(ctx):

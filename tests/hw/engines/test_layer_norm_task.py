@@ -17,7 +17,7 @@ from hw.control.descriptor import DESCRIPTOR, Opcode
 from hw.engines import mat
 from hw.engines.mat import MatEngine
 from hw.engines.mat_sequencer import MatSequencer
-from hw.memory.act_buffer import ActBuffer
+from hw.memory.reader import Reader
 from hw.memory.row_ring import RowRing
 from hw.timing import QUEUE, Timing
 from hw.units.layer_norm import LayerNormCore
@@ -50,7 +50,7 @@ def run_task(config: AcceleratorConfig, vectors: int, count: int, stall: float =
     gammas = next(packet for packet in task.packets if packet.kind == WEIGHTS["mat"]).payload.view(np.int8)
     gammas = gammas.reshape(rows[WEIGHTS["mat"]], config.l, config.n, config.m).tolist()
 
-    dut = MatEngine(config, ActBuffer.read_latency)
+    dut = MatEngine(config, Reader.latency)
     found = np.full(words.shape, 1 << 40)
     cycles = 0
 
@@ -60,7 +60,7 @@ def run_task(config: AcceleratorConfig, vectors: int, count: int, stall: float =
 
     async def testbench(ctx: Any) -> None:
         nonlocal cycles
-        read: deque[Any] = deque([None] * ActBuffer.read_latency)
+        read: deque[Any] = deque([None] * Reader.latency)
         rings: deque[Any] = deque([None] * RowRing.latency)
         retiring: deque[bool] = deque([False] * (Timing.of(config).written - QUEUE))
         arrived, freed = dict.fromkeys(rows, 0), dict.fromkeys(rows, 0)

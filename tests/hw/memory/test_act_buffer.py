@@ -51,25 +51,14 @@ def test_what_was_written_is_read(m_l, wide, split):
         for n in range(len(requests) + dut.read_latency):
             if n < len(requests):
                 px, cg, cg2, gather = requests[n]
-                ctx.set(dut.read.valid, 1)
-                for name, value in {
-                    "px": px,
-                    "cg": cg,
-                    "cg2": cg2,
-                    "pick2": 1 << cg2 % wide if wide > 1 else 0,
-                    "gather": gather,
-                    "base": base,
-                    "rows": rows,
-                    "skew": split,
-                }.items():
-                    ctx.set(getattr(dut.read, name), value)
+                dut.ask(ctx, px=px, cg=cg, cg2=cg2, pick2=1 << cg2 % wide, gather=gather, base=base, rows=rows, skew=split)
             if n >= dut.read_latency:
                 px, cg, cg2, gather = requests[n - dut.read_latency]
                 for group, places in zip((cg, cg2) if wide > 1 else (cg,), gathered(wide), strict=False):
                     place = places[group % len(places)] if gather else group % wide
                     for lane in range(lanes):
                         if 0 <= px + lane < pixels:
-                            got = [ctx.get(dut.read.data[place][lane][c]) for c in range(config.m)]
+                            got = dut.answer(ctx, place, lane)
                             assert got == _word(config, px + lane, group, wide), (px, lane, group)
             await ctx.tick()
 
@@ -99,21 +88,12 @@ def test_what_one_write_wrote_one_read_reads(split):
         ctx.set(dut.write.valid, 0)
         await ctx.tick().repeat(dut.write_latency - 1)
         for px, cg in ((0, 0), (lp, 1), (2, 3), (1, 5)):
-            for name, value in {
-                "valid": 1,
-                "px": px,
-                "cg": cg,
-                "base": 0,
-                "rows": rows,
-                "skew": split,
-                "spread": 3 - split,
-            }.items():
-                ctx.set(getattr(dut.read, name), value)
+            dut.ask(ctx, px=px, cg=cg, base=0, rows=rows, skew=split, spread=3 - split)
             await ctx.tick().repeat(dut.read_latency)
             for i in range(lanes):
                 p, g = px + i % lp, cg + i // lp
                 if p < pixels and g < groups:
-                    assert [ctx.get(dut.read.data[0][i][c]) for c in range(config.m)] == _word(config, p, g, 3)
+                    assert dut.answer(ctx, 0, i) == _word(config, p, g, 3)
 
     sim = Simulator(dut)
     sim.add_clock(1e-8)
@@ -148,16 +128,14 @@ def test_folded_groups_are_written_over_all_sub_buffers_and_read_several_chunks_
         checked = 0
         for n in range(len(requests) + dut.read_latency):
             if n < len(requests):
-                fields = {"valid": 1, "px": requests[n], "base": base, "rows": 10, "skew": every, "fold": fold}
-                for name, value in fields.items():
-                    ctx.set(getattr(dut.read, name), value)
+                dut.ask(ctx, px=requests[n], base=base, rows=10, skew=every, fold=fold)
             if n >= dut.read_latency:
                 for chunk in range(chunks):
                     for group in range(groups):
                         for lane in range(lanes):
                             px = requests[n - dut.read_latency] + chunk * lanes + lane
                             if 0 <= px < pixels:
-                                got = [ctx.get(dut.read.data[chunk * share + group][lane][c]) for c in range(config.m)]
+                                got = dut.answer(ctx, chunk * share + group, lane)
                                 assert got == _word(config, px, group, wide), (px, chunk, group, lane)
                                 checked += 1
             await ctx.tick()

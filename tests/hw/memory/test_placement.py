@@ -16,7 +16,7 @@ from hw.config import TOY, ZCU102, AcceleratorConfig
 from hw.interfaces import LOGIT_BITS, words, write_layout
 from hw.io.load_aligner import LoadAligner
 from hw.io.loader import Loader, unfold_split
-from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 from hw.memory.bank_rows import BankRows
 from hw.memory.output_buffer import BeatReadSignature, OutputBuffer, beat_pixels
 from hw.memory.placement import Placement, row_bits
@@ -211,7 +211,7 @@ def test_results_are_read_by_the_beat(config: AcceleratorConfig, split: int):
                 await ctx.tick()
                 px += count
         ctx.set(dut.valid, 0)
-        await ctx.tick().repeat(ActBuffer.write_latency - 1)
+        await ctx.tick().repeat(BankBuffer.write_latency - 1)
         beat = beat_pixels(config)
         requests = [(px, cg) for px in range(0, pixels, beat) for cg in range(groups)]
         rng.shuffle(requests)

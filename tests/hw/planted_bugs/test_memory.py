@@ -1,17 +1,30 @@
 """Rings, buffers and the way of words into them, tampered with."""
 
 import pytest
+from amaranth.hdl import Value
 
+from hw.control.descriptor import Buffer
 from hw.io.load_aligner import LoadAligner
 from hw.memory.act_buffer import ActBuffer
+from hw.memory.bank_buffer import BankBuffer
 from hw.memory.bank_rows import BankRows
+from hw.memory.line_rows import LineRows
 from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
+from hw.memory.reader import Reader
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
+from hw.memory.shared_reads import SharedReads
 from tests.hw.planted_bugs.networks import attention, block, folded, product, strided_product
 from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
 from tests.support.tamper import constant, plus, tampered, with_field
+
+
+class Hasty(BankBuffer):
+    """Is said to give its words a cycle before it does."""
+
+    read_latency = BankBuffer.read_latency - 1
+
 
 BUGS: dict[str, Bug] = {
     "folded channel groups written to one sub-buffer": (
@@ -45,7 +58,24 @@ BUGS: dict[str, Bug] = {
     ),
     "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
     "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
-    "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
+    "words not rotated": ("hw.memory.reader.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),
+    "H's words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), block, 0),
+    "rotated as if all tensors were as skewed": ("hw.core.Reader", tampered(Reader, read__skew=constant(0)), strided_product, 0),
+    "channel groups read from one another's rows": (
+        "hw.memory.reader.LineRows",
+        tampered(LineRows, rows=constant(0)),
+        product,
+        0,
+    ),
+    "MAT's words from X alone": ("hw.core.SharedReads", tampered(SharedReads, mat_src=constant(Buffer.X.value)), block, 0),
+    "MAT's words for the residual": ("hw.core.SharedReads", tampered(SharedReads, residual_valid=constant(0)), block, 0),
+    "the residual from the other buffer": (
+        "hw.core.SharedReads",
+        tampered(SharedReads, residual_src=lambda source: Value.cast(source) ^ Buffer.X.value ^ Buffer.Y.value),
+        block,
+        0,
+    ),
+    "words of the buffer that is read a cycle later": ("hw.memory.shared_reads.BankBuffer", Hasty, block, 0),
     "words written unrotated": ("hw.memory.placement.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),
     "channel groups written over each other": (
         "hw.memory.placement.BankRows",
