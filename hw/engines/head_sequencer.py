@@ -75,7 +75,7 @@ class HeadSequencer(wiring.Component):
         sums = Signal()
         m.d.comb += sums.eq(pool | (v == 0))
         results = Mux(pool, 1, 1 + sums)
-        rows = Mux(pool, (k >> bits) + 1, ((head << 1 | 1) >> bits) + 1)
+        rows = Mux(pool, k >> bits, head << 1 | 1) + 1
         # Two results of one pass need two cycles of the queue.
         pause, has_room, go = Signal(), Signal(), Signal()
         m.d.sync += pause.eq(go & last_px & sums & ~pool)

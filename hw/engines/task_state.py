@@ -3,11 +3,10 @@
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
-from hw.interfaces import POST_FIELDS, POST_TASK, SHARED, entry_bits
+from hw.interfaces import POST_FIELDS, POST_TASK, entry_bits, param_row
 
 
 def most_pending(config: AcceleratorConfig) -> int:
@@ -106,8 +105,7 @@ class TaskState(wiring.Component):
             m.d.sync += older.eq(older - 1)
 
         rows, row, held = Signal.like(self.params_free), Signal(entry_bits(self.config)), Signal.like(self.params_free)
-        shared = self.running.opcode.as_value().matches(*SHARED)
-        m.d.comb += row.eq(Mux(shared, self.entry >> exact_log2(self.config.l), self.entry))
+        m.d.comb += row.eq(param_row(self.running.opcode, self.entry))
         # The last beat is used in the cycle in which the next task may start.
         rows_used = Signal.like(rows)
         m.d.comb += rows_used.eq(Mux(self.used & (row >= rows), row + 1, rows))

@@ -1,7 +1,12 @@
 """Rings, buffers and the way of words into them, tampered with."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
+from hw.compiler.packets import Packet, param_packet
+from hw.config import AcceleratorConfig
 from hw.io.load_aligner import LoadAligner
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.bank_rows import BankRows
@@ -9,9 +14,20 @@ from hw.memory.paired_ring import PairedRing
 from hw.memory.placement import Placement
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
-from tests.hw.planted_bugs.networks import block, folded, product, strided_product
+from tests.hw.planted_bugs.networks import block, folded, long_vector, product, strided_product
 from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
 from tests.support.tamper import constant, plus, tampered, with_field
+
+true_param_packet = param_packet
+
+
+def in_the_first_bank(config: AcceleratorConfig, engine: str, split: int, *args: Any) -> Packet:
+    """Parameters of the first slot, and zeros for the others."""
+    packet = true_param_packet(config, engine, split, *args)
+    payload = np.zeros((packet.rows, config.l, packet.payload.shape[2]), np.uint8)
+    payload[:, :1] = packet.payload
+    return Packet(packet.kind, 0, payload)
+
 
 BUGS: dict[str, Bug] = {
     "folded channel groups written to one sub-buffer": (
@@ -41,6 +57,9 @@ BUGS: dict[str, Bug] = {
         block,
         0,
     ),
+    "parameters of LayerNorm's other word": ("hw.units.post_processor.LN_WORDS", 4, long_vector, 0),
+    "a row for each of LayerNorm's words": ("hw.units.post_processor.param_row", lambda opcode, entry: entry, long_vector, 0),
+    "shared parameters in one bank": ("hw.compiler.lower.depthwise.param_packet", in_the_first_bank, block, 0),
     "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
     "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
     "words not rotated": ("hw.memory.act_buffer.Rotator", tampered(Rotator, amount=constant(0)), product, 0),
