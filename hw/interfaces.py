@@ -117,8 +117,8 @@ LN_WORDS = 2
 
 
 def entry_bits(config: AcceleratorConfig) -> int:
-    """Bits of a result's ``entry``: any row of a parameter ring, and either half of it."""
-    return ceil_log2(config.param_rows * LN_WORDS)
+    """Bits of a result's ``entry``: any row of R-MAC's parameter ring, and any half of a row of MAT's."""
+    return ceil_log2(max(config.rmac_param_rows, config.mat_param_rows * LN_WORDS))
 
 
 def param_row(opcode: Value, entry: Value) -> Value:

@@ -66,7 +66,7 @@ class DwSequencer(wiring.Component):
                 "coming": In(DESCRIPTOR),
                 "busy": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.rmac_param_rows + 1)),
                 "space": In(range(config.result_depth + 1)),
                 "issue": Out(range(config.wide + 1)),
                 "beat_valid": Out(1),

@@ -49,7 +49,7 @@ class HeadSequencer(wiring.Component):
                 "start": In(1),
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.rmac_param_rows + 1)),
                 "space": In(range(config.result_depth + 1)),
                 "issue": Out(2),
                 "beat_valid": Out(1),

@@ -81,7 +81,7 @@ class MatSequencer(wiring.Component):
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.mat_param_rows + 1)),
                 "ready": In(1),
                 "progress": In(PIXEL_BITS),
                 "begun": In(PIXEL_BITS),

@@ -21,6 +21,13 @@ class TaskState(wiring.Component):
     ``results_idle`` are those of both. Results stay in order, so the older task's are the next ones to retire, and the first
     result of the younger task that leaves the queue tells that the older one needs no more parameters.
 
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        Sizes.
+    depth : int
+        Rows of the engine's parameter ring.
+
     Members
     -------
     start : In(1), task : In(DESCRIPTOR)
@@ -53,7 +60,7 @@ class TaskState(wiring.Component):
         Rows of the parameter ring that a task used, when it needs them no more.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, depth: int):
         self.config = config
         super().__init__(
             {
@@ -71,12 +78,12 @@ class TaskState(wiring.Component):
                 "left": In(1),
                 "used": In(1),
                 "entry": In(entry_bits(config)),
-                "filled": In(range(config.param_rows + 1)),
-                "params": Out(range(config.param_rows + 1)),
+                "filled": In(range(depth + 1)),
+                "params": Out(range(depth + 1)),
                 "busy": Out(1),
                 "occupied": Out(1),
                 "trailing": Out(1),
-                "params_free": Out(range(config.param_rows + 1)),
+                "params_free": Out(range(depth + 1)),
             }
         )
 

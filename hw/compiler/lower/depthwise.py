@@ -46,7 +46,7 @@ class Depthwise:
                 f"supported are 3x3 and 5x5 at stride 1 and 2"
             )
         groups = -(-channels // config.m)
-        if groups > config.param_rows:
+        if groups > config.rmac_param_rows:
             raise UserError(
                 f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
                 f"{config.name}; use a larger one"

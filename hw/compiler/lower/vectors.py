@@ -13,10 +13,10 @@ from quant.layer import Layer
 from triovit.errors import UserError
 
 
-def _vector_rows(layer: Layer, groups: int, words: int, config: AcceleratorConfig) -> list[int]:
-    """First channel group of each parameter row of a vector, ``words`` of them to a row."""
+def _vector_rows(layer: Layer, groups: int, words: int, most: int, config: AcceleratorConfig) -> list[int]:
+    """First channel group of each parameter row of a vector, ``words`` of them to a row, in a ring of ``most`` rows."""
     firsts = list(range(0, groups, words))
-    if len(firsts) > config.param_rows:
+    if len(firsts) > most:
         raise UserError(
             f"layer {layer.name}: {layer.output_shape[0]} channels exceed param_rows = {config.param_rows} of "
             f"configuration {config.name}; use a larger one"
@@ -27,7 +27,7 @@ def _vector_rows(layer: Layer, groups: int, words: int, config: AcceleratorConfi
 def pool(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """Average pooling: the row sum unit of R-MAC; the vector becomes pixel 0 of the destination."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = _vector_rows(layer, source.groups, config.l, config)
+    firsts = _vector_rows(layer, source.groups, config.l, config.rmac_param_rows, config)
     fields = {
         "tag": tag,
         **source_fields(source),
@@ -43,7 +43,7 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
 def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """LayerNorm of the vectors that are the pixels of the source; MAT streams each twice."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = _vector_rows(layer, source.groups, LN_WORDS, config)
+    firsts = _vector_rows(layer, source.groups, LN_WORDS, config.mat_param_rows, config)
     gamma = gamma_packet(config, layer.arrays["gamma"])
     if gamma.rows > config.weight_rows:
         raise UserError(
