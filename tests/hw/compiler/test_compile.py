@@ -234,9 +234,9 @@ REFUSED = {
     "pool": (
         4,
         4,
-        lambda net: net.pool("pool", net.pw("pw", net.stem(4), 68)),
+        lambda net: net.pool("pool", net.pw("pw", net.stem(4), 84)),
         TOY.with_(name="few", param_rows=4),
-        f"layer pool: 68 channels exceed param_rows = 4 of configuration few; {LARGER}",
+        f"layer pool: 84 channels exceed param_rows = 4 of configuration few; {LARGER}",
     ),
     "layernorm": (
         4,
