@@ -42,7 +42,7 @@ class AcceleratorConfig:
     o_rows: int
     #: Rows of each engine's weight ring.
     weight_rows: int
-    #: Rows of each engine's parameter ring; both rings are one memory of twice as many.
+    #: Half of the rows of the memory in which both engines' parameter rings lie.
     param_rows: int
     #: Largest head dimension of linear attention.
     max_dim: int
@@ -85,6 +85,8 @@ class AcceleratorConfig:
                 raise UserError(f"configuration {self.name}: {field} is {getattr(self, field)}, and must be a power of two")
         if self.l > 32:
             raise UserError(f"configuration {self.name}: l is {self.l}, and may be 32 at most")
+        if self.param_rows < 4:
+            raise UserError(f"configuration {self.name}: param_rows is {self.param_rows}, and must be at least 4")
         if self.result_depth < self.t:
             raise UserError(
                 f"configuration {self.name}: result_depth is {self.result_depth}, and must be at least t = {self.t}, "
@@ -131,6 +133,21 @@ class AcceleratorConfig:
     def param_beats(self) -> int:
         """Beats that carry the post-processing parameters of one channel group (16 bytes a channel)."""
         return -(-self.m * 16 // self.beat_bytes)
+
+    @property
+    def mat_param_rows(self) -> int:
+        """Rows of MAT's parameter ring, three eighths of both: R-MAC's depthwise layers take a row a channel group."""
+        return self.param_rows * 3 // 4
+
+    @property
+    def rmac_param_rows(self) -> int:
+        """Rows of R-MAC's parameter ring."""
+        return 2 * self.param_rows - self.mat_param_rows
+
+    @property
+    def param_depths(self) -> tuple[int, int]:
+        """Rows of both parameter rings, MAT's first."""
+        return self.mat_param_rows, self.rmac_param_rows
 
     @property
     def max_groups(self) -> int:

@@ -115,7 +115,7 @@ class Core(wiring.Component):
             "R-MAC engine": RMacEngine.resources(config),
             "post-processing": PostProcessor.resources(config),
             "weight rings": weights * 2,
-            "parameter rings": PairedRing.resources(config.l, param_word(config), config.param_rows),
+            "parameter rings": PairedRing.resources(config.l, param_word(config), config.param_depths),
             "placement": Placement.resources(config) + LoadAligner.resources(config),
             "Z buffer": ZBuffer.resources(config),
             "X buffer": BankBuffer.resources(config, config.x_rows),
@@ -189,7 +189,7 @@ class Core(wiring.Component):
 
     def _elaborate_rings(self, m: Module, mat: MatEngine, rmac: RMacEngine, post: PostProcessor) -> None:
         config = self.config
-        m.submodules.param_ring = params = PairedRing(config.l, param_word(config), config.param_rows)
+        m.submodules.param_ring = params = PairedRing(config.l, param_word(config), config.param_depths)
         wiring.connect(m, wiring.flipped(self.params), params.i)
         m.d.comb += [
             params.en.eq(post.param.en),

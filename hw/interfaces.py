@@ -1,6 +1,7 @@
 """What the units say to each other: the structs and signatures shared by several modules."""
 
-from amaranth import signed
+from amaranth import Mux, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -111,13 +112,18 @@ class WriteSignature(wiring.Signature):
         super().__init__({"valid": Out(1), "payload": Out(write_layout(config, element))})
 
 
-#: Tasks of whose results all slots have the same post-processing parameters: one channel group (DW, LN), or one head.
-SHARED = (Opcode.DW, Opcode.KTV, Opcode.DIV, Opcode.QZ, Opcode.LN)
+#: Words of a parameter row for LN, whose results are a word each, in slot 0: one in each half of the banks.
+LN_WORDS = 2
 
 
 def entry_bits(config: AcceleratorConfig) -> int:
-    """Bits of a result's ``entry``: any word of a parameter ring."""
-    return ceil_log2(config.param_rows) + exact_log2(config.l)
+    """Bits of a result's ``entry``: any row of R-MAC's parameter ring, and any half of a row of MAT's."""
+    return ceil_log2(max(config.rmac_param_rows, config.mat_param_rows * LN_WORDS))
+
+
+def param_row(opcode: Value, entry: Value) -> Value:
+    """The row of the parameter ring that an ``entry`` lies in."""
+    return Mux(opcode == Opcode.LN, entry >> exact_log2(LN_WORDS), entry)
 
 
 def result_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -125,9 +131,8 @@ def result_layout(config: AcceleratorConfig) -> data.StructLayout:
 
     ``mask`` marks the slots that hold a result (pixels beyond the end are already off; channel groups beyond ``dst_cg_end`` are
     not).
-    ``entry`` chooses the parameters, counted from the task's first: a row of the engine's parameter ring; or, for the opcodes
-    in :data:`SHARED`,
-    a single word of it (``l`` to a row) that all slots share. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
+    ``entry`` chooses the parameters, counted from the task's first: a row of the engine's parameter ring, each slot's word in its
+    bank; or, for LN, a word for slot 0, :data:`LN_WORDS` to a row. ``row_sum`` marks a row sum of KTV (goes to Ksum, not Z).
     ``seg_last`` marks the last result of a pixel segment and ``progress`` counts the pixels that are complete once it is written.
     Before it ``progress`` is the same where each channel group's words of the segment come at once, else 0.
     ``turn`` tells which of the engine's last two tasks it belongs to.

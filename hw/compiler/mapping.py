@@ -47,5 +47,5 @@ def best_pw(config: AcceleratorConfig, pixels: int, groups: int, depth: int, spl
     """
     every = tuple(range(exact_log2(config.l) + 1)) if splits is None else splits
     options = [pw_cycles(config, pixels, groups, depth, split, joint) for split in every for joint in (False, True)]
-    fitting = [option for option in options if option.tiles <= config.param_rows] or options
+    fitting = [option for option in options if option.tiles <= config.mat_param_rows] or options
     return min(fitting, key=lambda option: (option.ahead, option.cycles, -option.split, not option.joint))

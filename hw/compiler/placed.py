@@ -64,7 +64,7 @@ class PlacedLayers:
         split = pw_split(layer, config, pixels, depth, residual)
         destination, tag = self.tensors.destination(layer, split, kept), self.tags[layer.name]
         product = PwProduct(layer, tag, matrix, source, destination, residual, split, pixels, config)
-        if product.tiles(True) > config.param_rows:
+        if product.tiles(True) > config.mat_param_rows:
             raise UserError(
                 f"layer {layer.name}: {layer.output_shape[0]} output channels exceed param_rows = {config.param_rows} "
                 f"of configuration {config.name}; use a larger one"

@@ -66,7 +66,7 @@ class DwSequencer(wiring.Component):
                 "coming": In(DESCRIPTOR),
                 "busy": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.rmac_param_rows + 1)),
                 "space": In(range(config.result_depth + 1)),
                 "issue": Out(range(config.wide + 1)),
                 "beat_valid": Out(1),
@@ -122,10 +122,13 @@ class DwSequencer(wiring.Component):
             groups_left.eq(task.dst_cg_end - task.dst_cg - set_cg),
             steps.eq(Mux((groups_left < wide) & (fold == 0), groups_left, wide)),
         ]
+        # Folded channel groups have a row each, whichever of them exist.
+        rows = Signal.like(self.params)
+        m.d.comb += rows.eq(Mux(fold == 0, set_cg + steps, Const(wide) >> fold))
         has_weights, has_room, go = Signal(), Signal(), Signal()
         m.d.comb += [
             has_weights.eq(self.weights > row),
-            has_room.eq(~last_tap | ((self.space >= steps) & (self.params > (set_cg + steps - 1) >> bits))),
+            has_room.eq(~last_tap | ((self.space >= steps) & (self.params >= rows))),
             go.eq(running & has_weights & has_room),
             self.issue.eq(Mux(go & last_tap, steps, 0)),
             self.busy.eq(late | running),

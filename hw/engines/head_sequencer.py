@@ -49,7 +49,7 @@ class HeadSequencer(wiring.Component):
                 "start": In(1),
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.rmac_param_rows + 1)),
                 "space": In(range(config.result_depth + 1)),
                 "issue": Out(2),
                 "beat_valid": Out(1),
@@ -75,7 +75,7 @@ class HeadSequencer(wiring.Component):
         sums = Signal()
         m.d.comb += sums.eq(pool | (v == 0))
         results = Mux(pool, 1, 1 + sums)
-        rows = Mux(pool, (k >> bits) + 1, ((head << 1 | 1) >> bits) + 1)
+        rows = Mux(pool, k >> bits, head << 1 | 1) + 1
         # Two results of one pass need two cycles of the queue.
         pause, has_room, go = Signal(), Signal(), Signal()
         m.d.sync += pause.eq(go & last_px & sums & ~pool)

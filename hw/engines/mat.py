@@ -73,7 +73,7 @@ class JointSignature(wiring.Signature):
                 "entry": Out(entry_bits(config)),
                 "sequencing": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.mat_param_rows + 1)),
                 "space": In(1),
             }
         )
@@ -159,8 +159,8 @@ class MatEngine(wiring.Component):
                 "read": Out(ReadSignature(config)),
                 "read_src": Out(Buffer),
                 "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
-                "params_filled": In(range(config.param_rows + 1)),
-                "params_free": Out(range(config.param_rows + 1)),
+                "params_filled": In(range(config.mat_param_rows + 1)),
+                "params_free": Out(range(config.mat_param_rows + 1)),
                 "z_row": Out(ceil_log2(config.z_rows)),
                 "z": In(z_layout(config)),
                 "z_low": In(z_layout(config, unsigned(LOW_BITS))),
@@ -195,7 +195,7 @@ class MatEngine(wiring.Component):
         m.submodules.queue = queue = ResultQueue(config)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
-        m.submodules.state = state = TaskState(config)
+        m.submodules.state = state = TaskState(config, config.mat_param_rows)
         task = state.running
         sequencing = state.started | sequencer.busy
         m.d.comb += [

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR, Opcode
-from hw.interfaces import GROUP_BITS, PIXEL_BITS, SHARED, entry_bits
+from hw.interfaces import GROUP_BITS, PIXEL_BITS, entry_bits, param_row
 
 
 def offset_bits(config: AcceleratorConfig) -> int:
@@ -81,7 +81,7 @@ class MatSequencer(wiring.Component):
                 "task": In(DESCRIPTOR),
                 "busy": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.param_rows + 1)),
+                "params": In(range(config.mat_param_rows + 1)),
                 "ready": In(1),
                 "progress": In(PIXEL_BITS),
                 "begun": In(PIXEL_BITS),
@@ -130,13 +130,12 @@ class MatSequencer(wiring.Component):
         uses_weights = is_pw | second
         # LN's results are words of a channel group each, in slot 0.
         entry = Mux(is_ln, k, tile)
-        shared = task.opcode.as_value().matches(*SHARED)
         need, read_cg = Signal(PIXEL_BITS), Signal(GROUP_BITS)
         m.d.comb += need.eq(Mux(last_px, task.px_end, px + lp))
         has_weights, has_room, has_pixels, go = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             has_weights.eq(~uses_weights | (self.weights > offset)),
-            has_room.eq(~has_result | (self.ready & (self.params > Mux(shared, entry >> bits, entry)))),
+            has_room.eq(~has_result | (self.ready & (self.params > param_row(task.opcode, entry)))),
             read_cg.eq(src_tile + k),
             has_pixels.eq(~task.gated | (self.progress >= need) | ((self.begun >= need) & (self.begun_groups > read_cg))),
             go.eq(self.busy & has_weights & has_room & has_pixels & ~(last_k & deviating)),

@@ -74,8 +74,8 @@ class RMacEngine(wiring.Component):
                 "tasks": Out(data.ArrayLayout(POST_TASK, 2)),
                 "read": Out(WideReadSignature(config, config.wide)),
                 "weights": Out(RingReadSignature(weight_row(config), config.weight_rows)),
-                "params_filled": In(range(config.param_rows + 1)),
-                "params_free": Out(range(config.param_rows + 1)),
+                "params_filled": In(range(config.rmac_param_rows + 1)),
+                "params_free": Out(range(config.rmac_param_rows + 1)),
                 "retired": In(1),
                 "result": Out(stream.Signature(result_layout(config))),
                 "joint": In(JointSignature(config)),
@@ -110,7 +110,7 @@ class RMacEngine(wiring.Component):
         m.submodules.queue = queue = ResultQueue(config, config.wide)
         wiring.connect(m, wiring.flipped(self.result), queue.o)
 
-        m.submodules.state = state = TaskState(config)
+        m.submodules.state = state = TaskState(config, config.rmac_param_rows)
         task = state.running
         inside = Signal(range(config.result_depth + 1))
         m.d.sync += inside.eq(inside + queue.issue - queue.push)

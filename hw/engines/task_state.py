@@ -3,11 +3,10 @@
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import DESCRIPTOR
-from hw.interfaces import POST_FIELDS, POST_TASK, SHARED, entry_bits
+from hw.interfaces import POST_FIELDS, POST_TASK, entry_bits, param_row
 
 
 def most_pending(config: AcceleratorConfig) -> int:
@@ -21,6 +20,13 @@ class TaskState(wiring.Component):
     A task may start when the one before it has issued its last beat (``occupied`` is low). From then on ``busy`` and
     ``results_idle`` are those of both. Results stay in order, so the older task's are the next ones to retire, and the first
     result of the younger task that leaves the queue tells that the older one needs no more parameters.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        Sizes.
+    depth : int
+        Rows of the engine's parameter ring.
 
     Members
     -------
@@ -54,7 +60,7 @@ class TaskState(wiring.Component):
         Rows of the parameter ring that a task used, when it needs them no more.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, depth: int):
         self.config = config
         super().__init__(
             {
@@ -72,12 +78,12 @@ class TaskState(wiring.Component):
                 "left": In(1),
                 "used": In(1),
                 "entry": In(entry_bits(config)),
-                "filled": In(range(config.param_rows + 1)),
-                "params": Out(range(config.param_rows + 1)),
+                "filled": In(range(depth + 1)),
+                "params": Out(range(depth + 1)),
                 "busy": Out(1),
                 "occupied": Out(1),
                 "trailing": Out(1),
-                "params_free": Out(range(config.param_rows + 1)),
+                "params_free": Out(range(depth + 1)),
             }
         )
 
@@ -106,8 +112,7 @@ class TaskState(wiring.Component):
             m.d.sync += older.eq(older - 1)
 
         rows, row, held = Signal.like(self.params_free), Signal(entry_bits(self.config)), Signal.like(self.params_free)
-        shared = self.running.opcode.as_value().matches(*SHARED)
-        m.d.comb += row.eq(Mux(shared, self.entry >> exact_log2(self.config.l), self.entry))
+        m.d.comb += row.eq(param_row(self.running.opcode, self.entry))
         # The last beat is used in the cycle in which the next task may start.
         rows_used = Signal.like(rows)
         m.d.comb += rows_used.eq(Mux(self.used & (row >= rows), row + 1, rows))

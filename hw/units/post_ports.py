@@ -29,7 +29,7 @@ class ParamReadSignature(wiring.Signature):
         super().__init__({
             "en": Out(1),
             "rmac": Out(1),
-            "offset": Out(ceil_log2(config.param_rows)),
+            "offset": Out(ceil_log2(config.rmac_param_rows)),
             "row": In(words(config, PARAM)),
         })
 

@@ -12,18 +12,18 @@ from hw.cost import DSP_PRODUCT_BITS, Resources
 from hw.delay import delayed
 from hw.interfaces import (
     GROUP_BITS,
+    LN_WORDS,
     LOGIT_BITS,
     PARAM,
     PIXEL_BITS,
     POST_TASK,
-    SHARED,
     SPLIT_BITS,
     ReadSignature,
     WriteSignature,
+    param_row,
     result_layout,
     words,
 )
-from hw.units.chosen import chosen
 from hw.units.divisor_buffer import DivisorBuffer
 from hw.units.divisor_code import DivisorCode
 from hw.units.joined_sums import JoinedSums
@@ -288,25 +288,24 @@ class PostProcessor(wiring.Component):
     def _parameters(self, m: Module) -> list[list[data.View]]:
         """The parameters of every slot and channel, in the cycle of the first step."""
         lookup, start = self.schedule.lookup, self.schedule.first_step
-        bits = exact_log2(self.config.l)
-        entry = self._at[lookup].entry
-        shared = self._task(m, lookup, "param_task").opcode.as_value().matches(*SHARED)
+        entry, opcode = self._at[lookup].entry, self._task(m, lookup, "param_task").opcode
         m.d.comb += [
             self.param.en.eq(self._valid[lookup]),
             self.param.rmac.eq(self._at[lookup].rmac),
-            self.param.offset.eq(Mux(shared, entry >> bits, entry)),
+            self.param.offset.eq(param_row(opcode, entry)),
         ]
         arrived, row = lookup + self.schedule.param_latency, self.param.row
-        # One word for all slots, or each slot its own.
-        common = Signal(row.shape().elem_shape, name="param_common")
-        m.d.comb += Value.cast(common).eq(chosen(self._at[arrived].entry[:bits], *map(Value.cast, row)))
-        use_common = delayed(m, shared, arrived - lookup, "param_shared")
+        # Each bank's word is its slot's. LN has slot 0 alone, whose word may be in the other half of the banks.
+        upper = delayed(m, (opcode == Opcode.LN) & entry[0], arrived - lookup, "param_upper")
         found = []
         for slot in range(self.config.l):
             found.append([])
             for channel in range(self.config.m):
                 param = Signal(PARAM, name=f"param_{slot}_{channel}", reset_less=True)
-                m.d.sync += Value.cast(param).eq(Mux(use_common, Value.cast(common[channel]), Value.cast(row[slot][channel])))
+                word = Value.cast(row[slot][channel])
+                if not slot:
+                    word = Mux(upper, Value.cast(row[self.config.l // LN_WORDS][channel]), word)
+                m.d.sync += Value.cast(param).eq(word)
                 found[slot].append(delayed(m, param, start - arrived - 1, f"param_{slot}_{channel}"))
         return found
 

@@ -46,11 +46,15 @@ class _Reader:
 
 def read_ahead(packets: list[Packet], config: AcceleratorConfig) -> tuple[int, int]:
     """Beats of the weight stream that the rings hold before any task has used a row, and beats that are read until then."""
-    rows: dict[int, int] = dict.fromkeys((*WEIGHTS.values(), *PARAMS.values()), 0)
+    depths: dict[int, int] = {
+        **dict.fromkeys(WEIGHTS.values(), config.weight_rows),
+        PARAMS["mat"]: config.mat_param_rows,
+        PARAMS["rmac"]: config.rmac_param_rows,
+    }
+    rows: dict[int, int] = dict.fromkeys(depths, 0)
     beats = 0
     for packet in packets:
-        depth = config.param_rows if packet.kind in PARAMS.values() else config.weight_rows
-        fitting = min(packet.rows, depth - rows[packet.kind])
+        fitting = min(packet.rows, depths[packet.kind] - rows[packet.kind])
         rows[packet.kind] += fitting
         if fitting < packet.rows:
             beats += 1 + (packet.beats(config) - 1) * fitting // packet.rows

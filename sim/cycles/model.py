@@ -8,6 +8,7 @@ from hw.compiler.packets import PARAMS, WEIGHTS
 from hw.compiler.program import Program
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Opcode, Unit
+from hw.interfaces import LN_WORDS
 from hw.timing import DISPATCH, IDLE, OPEN, QUEUE, START, Timing
 from hw.top import WEIGHT_BURSTS
 from sim.cycles.bus import Loading, read_ahead
@@ -252,8 +253,7 @@ class _Run:
             for k in range(depth) if sums or norms else [depth - 1]:
                 now += 1
                 if norms:
-                    row = k // lanes
-                    now = max(now, weights.arrived[first_weights + row], params.arrived[first_params + row])
+                    now = max(now, weights.arrived[first_weights + k // lanes], params.arrived[first_params + k // LN_WORDS])
                     if len(issued) >= room:
                         now = max(now, issued[-room] + taken)
                 if k == depth - 1:
@@ -263,9 +263,8 @@ class _Run:
             if sums:
                 known = now + self.timing.ln_turn
         end = now + self.timing.ln_result + self.timing.written + IDLE
-        rows = -(-depth // lanes)
-        weights.release(rows, now + self.timing.ring)
-        params.release(rows, end - 1)
+        weights.release(-(-depth // lanes), now + self.timing.ring)
+        params.release(-(-depth // LN_WORDS), end - 1)
         return now, end, task.beats(self.config)
 
     def _depthwise(self, task: Task, now: int) -> tuple[int, int, int]:
@@ -277,7 +276,7 @@ class _Run:
             self.stream.deliver(packet)
         taps, sets = task.get("kernel") ** 2, task.get("tiles")
         groups = task.get("dst_cg_end") - task.get("dst_cg")
-        rows = -(-taps // config.taps_per_row)
+        rows, param_rows = -(-taps // config.taps_per_row), task.packets[0].rows
         self.depthwise_results = now + task.results(config)
         now -= 1
         self.progress, self.issued_sets = [], []
@@ -290,7 +289,7 @@ class _Run:
                 for index in range(sets):
                     for tap in range(taps):
                         now = max(now + 1, weights.arrived[first + index * rows + tap // config.taps_per_row])
-                    now = max(now, params.arrived[first_param + (min((index + 1) * config.wide, groups) - 1) // config.l])
+                    now = max(now, params.arrived[first_param + min((index + 1) * config.wide, param_rows) - 1])
                     issued[index] = now
             self.issued_sets.append([] if task.get("src_fold") else issued)
             self.progress.append((pixels, now + timing.dw_result + last_steps - 1 + timing.written + 1))
@@ -298,7 +297,7 @@ class _Run:
         weights.release(rows * sets, now + timing.ring)
         pushed = now + timing.dw_result + last_steps - 1
         end = pushed + timing.written + IDLE
-        params.release(-(-groups // config.l), end - 1)
+        params.release(param_rows, end - 1)
         return pushed, end, task.beats(config)
 
     def _segments(self, task: Task) -> list[int]:

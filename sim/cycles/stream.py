@@ -38,8 +38,8 @@ class WeightStream:
         self.rings: dict[int, Ring] = {
             WEIGHTS["mat"]: Ring(config.weight_rows),
             WEIGHTS["rmac"]: Ring(config.weight_rows),
-            PARAMS["mat"]: Ring(config.param_rows),
-            PARAMS["rmac"]: Ring(config.param_rows),
+            PARAMS["mat"]: Ring(config.mat_param_rows),
+            PARAMS["rmac"]: Ring(config.rmac_param_rows),
         }
 
     def deliver(self, packet: Packet) -> None:

@@ -39,7 +39,7 @@ class Space:
     m: tuple[int, ...] = (4, 8)
     l: tuple[int, ...] = (8, 16, 32)  # noqa: E741 - the paper's letter
     weight_rows: tuple[int, ...] = (512, 1024)
-    param_rows: tuple[int, ...] = (64,)
+    param_rows: tuple[int, ...] = (256,)
     z_rows: tuple[int, ...] = (64, 128)
     divisor_rows: tuple[int, ...] = (64, 1024)
     axi_burst: tuple[int, ...] = (16,)

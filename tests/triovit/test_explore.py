@@ -22,7 +22,7 @@ def test_the_table(triovit):
     lines = result.out.splitlines()
     assert lines[0].split() == ["point", "cycles", "FPS", "GOPS", "utilization", "DSP", "BRAM36", "LUT", "bound"]
     names = [line.split()[0] for line in lines[1 : lines.index("")]]
-    assert names == ["zcu102", "m4-l8-w512-p64-z64-d64-b16-r100-f0-s0", "m4-l4-w512-p64-z64-d64-b16-r100-f0-s0"]
+    assert names == ["zcu102", "m4-l8-w512-p256-z64-d64-b16-r100-f0-s0", "m4-l4-w512-p256-z64-d64-b16-r100-f0-s0"]
     assert lines[lines.index("") + 1 :] == [
         "network  digits at 32x32, one picture at a time",
         "board    zcu102 (xczu9eg-ffvb1156-2-e) at 200 MHz",
@@ -54,12 +54,12 @@ def test_the_document(triovit, tmp_path):
 def test_what_is_refused_and_what_is_too_large(triovit):
     result = triovit(*SMALL, "--l", "4,6", "--lut-share", "7", "-o", "found", "--json")
     assert [refused["reason"] for refused in result.document["refused"]] == [
-        "configuration m4-l6-w512-p64-z64-d64-b16-r100: l is 6, and must be a power of two"
+        "configuration m4-l6-w512-p256-z64-d64-b16-r100: l is 6, and must be a power of two"
     ]
     assert {point["name"]: point["over"] for point in result.document["points"]} == {
         "zcu102": ["lut"],
-        "m4-l4-w512-p64-z64-d64-b16-r100-f0-s0": [],
-        "m4-l4-w512-p64-z64-d64-b16-r100-f2-s0": [],
+        "m4-l4-w512-p256-z64-d64-b16-r100-f0-s0": [],
+        "m4-l4-w512-p256-z64-d64-b16-r100-f2-s0": [],
     }
 
 
@@ -111,7 +111,7 @@ def test_errors(triovit, words, message):
 def test_nothing_fits(triovit):
     result = triovit(*SMALL, "--lut-share", "1", "--l", "4", "--first-dsp", "0", "--json")
     message = (
-        "board zcu102: none of 2 points for digits fits; the nearest, m4-l4-w512-p64-z64-d64-b16-r100-f0-s0, takes "
+        "board zcu102: none of 2 points for digits fits; the nearest, m4-l4-w512-p256-z64-d64-b16-r100-f0-s0, takes "
         "9,376 lut of 2,740.8; choose a larger board, a smaller network or a smaller resolution"
     )
     assert result.code == 2

@@ -44,7 +44,7 @@ def _axis(option: str, text: str, smallest: int = 1) -> Callable[[F], F]:
 @_axis("--m", "Lanes and inputs of a block: N = M = T = S.")
 @_axis("--l", "Blocks.")
 @_axis("--weight-rows", "Rows of the weight rings.")
-@_axis("--param-rows", "Rows of the parameter rings.")
+@_axis("--param-rows", "Rows of the parameter rings, half of both together.")
 @_axis("--z-rows", "Rows of the Z buffer.")
 @_axis("--divisor-rows", "Rows of the divisor buffer.")
 @_axis("--burst", "Beats of the longest burst.")

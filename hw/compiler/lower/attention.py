@@ -82,7 +82,7 @@ def head_batches(
     pixels, groups = wide_sources[0].pixels, dim // config.m
     split = attention_split(layer, config)
     rows = -(-pixels // config.l)
-    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows * config.l // 4)
+    most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows // 4)
     if not most:
         raise UserError(
             f"layer {layer.name}: a head of {pixels} pixels and dimension {dim} does not fit the divisor buffer "
@@ -96,14 +96,13 @@ def head_batches(
     parts = {"wide": int(is_wide(layer))}
 
     def shared(engine: str, heads: range, *sets: dict[str, str]) -> Packet:
-        """Parameter words that all slots share: one for each head and each of ``sets`` (parameter to array)."""
+        """Rows of one word for all slots: one for each head and each of ``sets`` (parameter to array)."""
         words = [
             ChannelParams.of(config, config.m, **{key: arrays[name][head] for key, name in names.items()}).groups(0, 1, config)
             for head in heads
             for names in sets
         ]
-        payload = np.concatenate([*words, *[np.zeros_like(words[0])] * (-len(words) % config.l)])
-        return Packet(PARAMS[engine], 0, payload.reshape(-1, config.l, payload.shape[1]))
+        return Packet(PARAMS[engine], every, np.stack(words))
 
     batches: list[HeadBatch] = []
     cost = HeadCost.of(pixels, groups, split, config)

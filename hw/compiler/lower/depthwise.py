@@ -46,7 +46,7 @@ class Depthwise:
                 f"supported are 3x3 and 5x5 at stride 1 and 2"
             )
         groups = -(-channels // config.m)
-        if groups > config.param_rows * config.l:
+        if groups > config.rmac_param_rows:
             raise UserError(
                 f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
                 f"{config.name}; use a larger one"
@@ -59,8 +59,11 @@ class Depthwise:
                 f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
                 f"{config.weight_rows} of configuration {config.name}; use a larger one"
             )
+        # A row each, also where fewer channel groups are folded than fill a chunk: results of all of them look theirs up.
+        rows = config.wide >> source.fold if source.fold else groups
+        every = exact_log2(config.l)
         packets = (
-            param_packet(config, "rmac", 0, ChannelParams.of_layer(layer, config), list(range(0, groups, config.l))),
+            param_packet(config, "rmac", every, ChannelParams.of_layer(layer, config), list(range(rows))),
             weights,
         )
         end = height if end is None else end
@@ -73,7 +76,7 @@ class Depthwise:
             "px_end": end * width,
             "y_start": first,
             "px_in": first * stride * self.in_size[1],
-            "lp": exact_log2(config.l),
+            "lp": every,
             "tiles": -(-groups // config.wide),
             "kernel": kernel,
             "stride": stride,

@@ -27,7 +27,7 @@ def group_conv(
         )
     split, depth = exact_log2(config.l // slots), inputs // size
     params = ChannelParams.of_layer(layer, config)
-    most = min(config.param_rows, config.weight_rows // depth)
+    most = min(config.mat_param_rows, config.weight_rows // depth)
     if not most:
         raise UserError(
             f"layer {layer.name}: groups of {inputs} channels exceed weight_rows = {config.weight_rows} of configuration "

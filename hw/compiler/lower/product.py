@@ -140,13 +140,13 @@ class PwProduct:
     def _joint(self) -> bool:
         """Whether both engines together are faster."""
         options = [pw_cycles(self.config, self.pixels, self.groups, self.depth, self.split, joint) for joint in (False, True)]
-        fitting = [option for option in options if option.tiles <= self.config.param_rows]
+        fitting = [option for option in options if option.tiles <= self.config.mat_param_rows]
         return min(fitting, key=lambda option: (option.ahead, option.cycles, not option.joint)).joint
 
     def resident(self, joint: bool) -> bool:
         """Whether the rings hold all weights and parameters at once."""
         tiles = self.tiles(joint)
-        return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.param_rows
+        return tiles * self.depth <= self.config.weight_rows and tiles <= self.config.mat_param_rows
 
     def behind(self, depthwise: Task, start: int, end: int, pictures: int) -> list[Task]:
         """After a DW task of the same pixels: MAT alone follows R-MAC's, then both do the rest (inter-layer pipeline).
@@ -158,7 +158,7 @@ class PwProduct:
         # pictures seldom need the stream for anything else, but one has the vector layers' weights to come.
         longest = (8 if pictures > 1 else 2) * dw_cycles
         every, joint = self.tiles(False), self._joint()
-        most = min(every, self.config.weight_rows // self.depth, self.config.param_rows, longest // (self.depth * slots))
+        most = min(every, self.config.weight_rows // self.depth, self.config.mat_param_rows, longest // (self.depth * slots))
         # What both engines do after some tiles begins with a whole tile of theirs, whose weights come before MAT has done.
         first = range(2, min(most, self.config.weight_rows // self.depth - 1, every - 1) + 1, 2) if joint else range(0)
         # Post-processing takes a result a cycle, and R-MAC's first.

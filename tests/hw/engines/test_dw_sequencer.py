@@ -200,3 +200,13 @@ def test_a_reset_leaves_no_depthwise_task_prepared(waited):
     simulate(ResetInserter(reset)(dut), testbench)
     expected, _, _ = walk(DwSequencer(config), task, config, needs=rmac_needs(config))
     assert beats == [{name: beat[name] for name in ("px", "outside", "mask")} for beat in expected]
+
+
+@pytest.mark.parametrize(("groups", "fold", "rows"), [(3, 0, 3), (4, 0, 4), (6, 0, 6), (2, 1, 2), (1, 1, 2), (1, 2, 1)])
+def test_results_wait_for_the_parameters_of_each_channel_group(groups, fold, rows):
+    """With one row less it never ends. What is folded has as many as a chunk has room for."""
+    task, needs = depthwise(3, 1, 3, 5, groups, TOY, fold), rmac_needs(TOY)
+    beats, _, _ = walk(DwSequencer(TOY), task, TOY, needs=needs | {"params": rows})
+    assert len(beats) == task.beats(TOY)
+    with pytest.raises(AssertionError, match="no end"):
+        walk(DwSequencer(TOY), task, TOY, needs=needs | {"params": rows - 1})

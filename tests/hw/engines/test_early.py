@@ -148,10 +148,11 @@ def times(task: Task) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int],
     writes: dict[tuple[int, int], int] = {}
     wide, lanes = SHORT.wide, SHORT.l
     if task.opcode is Opcode.DW:
-        needs = {"weights": SHORT.weight_rows, "params": SHORT.param_rows, "space": SHORT.result_depth}
+        needs = {"weights": SHORT.weight_rows, "params": SHORT.rmac_param_rows, "space": SHORT.result_depth}
         beats, _, _ = walk(DwSequencer(SHORT), task, SHORT, needs=needs)
     elif task.opcode in (Opcode.KTV, Opcode.POOL):
-        beats, _, _ = walk(HeadSequencer(SHORT), task, SHORT, needs={"params": SHORT.param_rows, "space": SHORT.result_depth})
+        needs = {"params": SHORT.rmac_param_rows, "space": SHORT.result_depth}
+        beats, _, _ = walk(HeadSequencer(SHORT), task, SHORT, needs=needs)
     else:
         beats, _, _ = walk(MatSequencer(SHORT), task, SHORT, needs=mat_needs(SHORT))
     spread = 1 << task.get("lp")
@@ -229,7 +230,7 @@ def _pooled() -> NetworkBuilder:
 @pytest.mark.parametrize("taken_first", [True, False])
 def test_parameters_are_counted_and_given_back_task_by_task(taken_first):
     """The younger task's first result leaves the queue, or the older one's last result has been written before."""
-    dut = TaskState(SHORT)
+    dut = TaskState(SHORT, SHORT.rmac_param_rows)
 
     async def testbench(ctx: Any) -> None:
         async def tick(**ports: int) -> None:

@@ -97,8 +97,9 @@ def test_layer_norm_of_any_vectors(vectors: int, depth: int, stall: float, px_st
         ("ready", 1, Task("pw", Opcode.PW, {"px_end": 4, "lp": 2, "tiles": 1, "depth": 1})),
         ("progress", 7, Task("pw", Opcode.PW, {"px_end": 7, "lp": 2, "tiles": 1, "depth": 1, "gated": 1, "pixel_outer": 1})),
         ("ln_done", 1, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 2, "count": 8})),
-        # The fifth word is the first one of the second row of parameters.
-        ("params", 2, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 5, "count": 20})),
+        # The third word is the first one of the second row of parameters, the fifth one the first of the third.
+        ("params", 2, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 4, "count": 16})),
+        ("params", 3, Task("ln", Opcode.LN, {"px_end": 1, "tiles": 1, "depth": 5, "count": 20})),
     ],
 )
 def test_mat_waits_for_what_it_needs(name: str, least: int, task: Task):

@@ -23,7 +23,7 @@ class Result:
 @pytest.mark.parametrize("seed", range(4))
 def test_every_task_gives_back_the_parameters_that_it_used(seed):
     rng = random.Random(seed)
-    dut = TaskState(TOY)
+    dut = TaskState(TOY, TOY.mat_param_rows)
     lengths = [rng.randint(1, 3) if rng.random() < 0.7 else rng.randint(4, 12) for _ in range(300)]
     seen = {"freed": 0, "most": 0, "at once": 0}
     expected: list[int] = []

@@ -73,8 +73,8 @@ def walk(
 
 
 def mat_needs(config: AcceleratorConfig) -> dict[str, int]:
-    return {"weights": config.weight_rows, "params": config.param_rows, "ready": 1, "ln_done": 1, "progress": 0xFFFF}
+    return {"weights": config.weight_rows, "params": config.mat_param_rows, "ready": 1, "ln_done": 1, "progress": 0xFFFF}
 
 
 def rmac_needs(config: AcceleratorConfig) -> dict[str, int]:
-    return {"weights": config.weight_rows, "params": config.param_rows, "space": config.result_depth}
+    return {"weights": config.weight_rows, "params": config.rmac_param_rows, "space": config.result_depth}

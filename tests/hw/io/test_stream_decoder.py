@@ -59,7 +59,7 @@ class Decoded(wiring.Component):
     def __init__(self, config: AcceleratorConfig, depth: int):
         self.decoder = WeightDecoder(config)
         self.rings = {kind: RowRing(config.l, weight_word(config), depth) for kind in WEIGHTS}
-        self.params = PairedRing(config.l, param_word(config), depth)
+        self.params = PairedRing(config.l, param_word(config), (depth, depth))
         super().__init__({})
 
     def elaborate(self, platform: object) -> Module:

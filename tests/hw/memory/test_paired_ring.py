@@ -49,8 +49,8 @@ class Ring:
         return sum(taken + FILLED <= cycle for taken, _ in self.rows)
 
 
-def run(banks: int, bits: int, depth: int, cycles: int, seed: int) -> None:
-    rng, dut, seen = random.Random(seed), PairedRing(banks, bits, depth), Counter()
+def run(banks: int, bits: int, depths: tuple[int, int], cycles: int, seed: int) -> None:
+    rng, dut, seen = random.Random(seed), PairedRing(banks, bits, depths), Counter()
     rings = [Ring(banks, bits, rng) for _ in range(2)]
     expected, arriving, held = [0] * banks, deque([None] * dut.latency), False
 
@@ -89,18 +89,18 @@ def run(banks: int, bits: int, depth: int, cycles: int, seed: int) -> None:
                 if offered is None or offered[0] != p:
                     # The other ring's word never meets this one's room.
                     ctx.set(dut.i.payload.ring, p)
-                    assert ctx.get(dut.i.ready) == (len(ring.rows) < depth and not clear[p])
+                    assert ctx.get(dut.i.ready) == (len(ring.rows) < depths[p] and not clear[p])
             ctx.set(dut.i.valid, offered is not None)
             seen["idle"] += offered is None
             if offered is not None:
                 place, word = offered
                 ctx.set(dut.i.payload, word | {"ring": place})
-                ready = len(rings[place].rows) < depth and not clear[place]
+                ready = len(rings[place].rows) < depths[place] and not clear[place]
                 assert ctx.get(dut.i.ready) == ready
                 if ready:
                     rings[place].take(word, cycle)
                     offered = None
-                    seen["beside a full one", place] += len(rings[1 - place].rows) == depth
+                    seen["beside a full one", place] += len(rings[1 - place].rows) == depths[1 - place]
                 else:
                     held = True
                     seen["full", place] += 1
@@ -118,13 +118,17 @@ def run(banks: int, bits: int, depth: int, cycles: int, seed: int) -> None:
     assert all(seen[kind] > 2 for kind in (*kinds, "idle")), seen
 
 
-@pytest.mark.parametrize(("banks", "bits", "depth"), [(4, 8, 8), (2, 128, 4), (1, 5, 2), (3, 7, 16)])
-def test_two_rings_match_two_lists(banks, bits, depth):
-    run(banks, bits, depth, 4000, seed=banks)
+@pytest.mark.parametrize(
+    ("banks", "bits", "depths"),
+    [(4, 8, (8, 8)), (2, 128, (3, 5)), (1, 5, (2, 2)), (3, 7, (12, 20)), (6, 6, (5, 3)), (5, 4, (2, 6))],
+)
+def test_two_rings_match_two_lists(banks, bits, depths):
+    """Of as many rows, and of whatever rows fill a power of two."""
+    run(banks, bits, depths, 4000, seed=banks)
 
 
 def test_a_full_ring_stops_its_own_words_only():
-    dut = PairedRing(2, 8, 4)
+    dut = PairedRing(2, 8, (4, 4))
 
     async def put(ctx, ring, value, banks=3, last=1):
         ctx.set(dut.i.valid, 1)
@@ -174,9 +178,9 @@ def test_a_full_ring_stops_its_own_words_only():
 
 
 def test_structured_words_keep_their_fields():
-    assert written_and_read(PairedRing(2, data.ArrayLayout(PARAM, 4), 2), "ring") == WORD
+    assert written_and_read(PairedRing(2, data.ArrayLayout(PARAM, 4), (2, 2)), "ring") == WORD
 
 
-def test_depth_is_a_power_of_two():
+def test_rows_are_a_power_of_two():
     with pytest.raises(InternalError, match="24 rows"):
-        PairedRing(2, 8, 24)
+        PairedRing(2, 8, (8, 16))

@@ -88,6 +88,11 @@ def vector(net: NetworkBuilder) -> None:
     net.fc("fc2", net.layernorm("ln", net.fc("fc", net.pool("pool", net.stem(3)), 6)), 3, logits=True)
 
 
+def long_vector(net: NetworkBuilder) -> None:
+    """LayerNorm of more words than a row of parameters has."""
+    net.layernorm("ln", net.fc("fc", net.pool("pool", net.stem(3)), 14))
+
+
 def over_old_values(net: NetworkBuilder) -> str:
     """A tensor of six pixels where one of twenty-four pixels lay: beyond its end are old values, not zeros."""
     net.input_shape = net.shapes["image"] = (3, 8, 12)
@@ -118,6 +123,7 @@ NETWORKS = (
     both_widths,
     plain_block,
     pool,
+    long_vector,
     vector,
     pool_over_old_values,
     attention_over_old_values,

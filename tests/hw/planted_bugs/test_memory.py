@@ -1,8 +1,13 @@
 """Rings, buffers and the way of words into them, tampered with."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 from amaranth.hdl import Value
 
+from hw.compiler.packets import Packet, param_packet
+from hw.config import AcceleratorConfig
 from hw.control.descriptor import Buffer
 from hw.io.load_aligner import LoadAligner
 from hw.memory.act_buffer import ActBuffer
@@ -15,15 +20,25 @@ from hw.memory.reader import Reader
 from hw.memory.rotate import Rotator
 from hw.memory.row_ring import RowRing
 from hw.memory.shared_reads import SharedReads
-from tests.hw.planted_bugs.networks import attention, block, folded, product, strided_product
+from tests.hw.planted_bugs.networks import attention, block, folded, long_vector, product, strided_product
 from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
 from tests.support.tamper import constant, plus, tampered, with_field
+
+true_param_packet = param_packet
 
 
 class Hasty(BankBuffer):
     """Is said to give its words a cycle before it does."""
 
     read_latency = BankBuffer.read_latency - 1
+
+
+def in_the_first_bank(config: AcceleratorConfig, engine: str, split: int, *args: Any) -> Packet:
+    """Parameters of the first slot, and zeros for the others."""
+    packet = true_param_packet(config, engine, split, *args)
+    payload = np.zeros((packet.rows, config.l, packet.payload.shape[2]), np.uint8)
+    payload[:, :1] = packet.payload
+    return Packet(packet.kind, 0, payload)
 
 
 BUGS: dict[str, Bug] = {
@@ -56,6 +71,9 @@ BUGS: dict[str, Bug] = {
         block,
         0,
     ),
+    "parameters of LayerNorm's other word": ("hw.units.post_processor.LN_WORDS", 4, long_vector, 0),
+    "a row for each of LayerNorm's words": ("hw.units.post_processor.param_row", lambda opcode, entry: entry, long_vector, 0),
+    "shared parameters in one bank": ("hw.compiler.lower.depthwise.param_packet", in_the_first_bank, block, 0),
     "parameters read one row too far": ("hw.core.PairedRing", tampered(PairedRing, offset=plus(1)), product, 0),
     "ring's rows overwritten": ("hw.core.RowRing", tampered(RowRing, free=plus(1)), product, 0),
     "words not rotated": ("hw.memory.reader.Rotator", tampered(Rotator, amount=constant(0)), strided_product, 0),

@@ -36,7 +36,7 @@ def test_no_row_is_too_many(buffer, step):
 
 def test_b1_is_whole_in_the_papers_buffers_but_for_h_and_d():
     """Where a depthwise layer, or its result, is larger than H or D it comes in bands; the trunk has room for all of it."""
-    machine = Machine(m=8, l=16, weight_rows=512, param_rows=64, z_rows=128, divisor_rows=1024, axi_burst=16, buffers=100)
+    machine = Machine(m=8, l=16, weight_rows=512, param_rows=256, z_rows=128, divisor_rows=1024, axi_burst=16, buffers=100)
     config = fitted(machine, blank_artifact(spec("b1")))
     for name in ("x_rows", "y_rows", "o_rows"):
         assert getattr(config, name) <= getattr(ZCU102, name), name

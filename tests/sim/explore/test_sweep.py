@@ -104,6 +104,6 @@ def test_a_board_that_holds_nothing():
     with pytest.raises(UserError) as error:
         explore(DIGITS, tiny, replace(SPACE, m=(4,), l=(4, 8)), jobs=1)
     assert str(error.value) == (
-        "board tiny: none of 8 points for digits fits; the nearest, m4-l4-w512-p64-z64-d64-b16-r100-f0-s0, takes "
+        "board tiny: none of 8 points for digits fits; the nearest, m4-l4-w512-p256-z64-d64-b16-r100-f0-s0, takes "
         "81 dsp of 60, 50 bram36 of 30; choose a larger board, a smaller network or a smaller resolution"
     )
