@@ -53,6 +53,11 @@ class Timing:
         return self.mat_result + self.written
 
     @property
+    def ktv_ended(self) -> int:
+        """From issuing the last beat of K^T V to R-MAC no longer being busy."""
+        return self.ktv_result + self.written + IDLE
+
+    @property
     def step(self) -> int:
         """From a PW task's last beat to the first one of the task that reads its results."""
         return self.mat_written + IDLE + START

@@ -57,7 +57,7 @@ class HeadCost:
         for index, size in enumerate((left, *sizes) if left else sizes):
             begun = max([summed, 0 if left and not index else readable, *issued[index - 2 : index - 1]])
             summed = begun + START + size * self.sums
-            divided = max(divided, summed + timing.ktv_result + timing.written + IDLE) + START + size * self.quotients
+            divided = max(divided, summed + timing.ktv_ended) + START + size * self.quotients
             if size * self.divisors < timing.written:
                 divided += written
             summed += timing.ktv_result

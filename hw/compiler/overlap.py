@@ -12,7 +12,7 @@ from hw.compiler.lower.product import PwProduct
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode, Unit
-from hw.timing import DISPATCH, IDLE, OPEN, Timing
+from hw.timing import DISPATCH, OPEN, Timing
 
 _BOTH = Unit.MAT | Unit.RMAC
 
@@ -68,7 +68,7 @@ def _summed(attention: Sequence[Task], config: AcceleratorConfig) -> int:
     """Cycles from the beginning of the first sums to that of their divisors."""
     timing = Timing.of(config)
     first = next(task for task in attention if task.opcode is Opcode.KTV)
-    return first.beats(config) + timing.ktv_result + timing.written + IDLE
+    return first.beats(config) + timing.ktv_ended
 
 
 def _rest_of(attention: Sequence[Task], begun: int, rmac: int, mat: int, config: AcceleratorConfig) -> int:

@@ -14,12 +14,12 @@ from hw.compiler.lower.product import PwProduct, padded, pw_split, unfolded
 from hw.compiler.lower.transfers import load, store
 from hw.compiler.lower.vectors import layer_norm, pool
 from hw.compiler.places import WHOLE, NoPlaceError, Place
-from hw.compiler.refusals import refuse_all_but_the_stem
+from hw.compiler.refusals import refuse_all_but_the_stem, refuse_parameters
 from hw.compiler.tasks import Task
 from hw.control.descriptor import Buffer
 from hw.io.loader import unfold_split, unfolded_groups
 from quant.layer import Layer
-from triovit.errors import UserError
+from triovit.errors import InternalError, UserError
 
 #: log2 of the rows of each channel group that a larger unfolded picture gets: LOAD runs ahead of the stem by as many.
 LOAD_RING = 7
@@ -42,7 +42,7 @@ class PlacedLayers:
         Raises
         ------
         UserError
-            Its weights do not fit the rings.
+            Its weights or parameters do not fit the rings.
         NoPlaceError
             Its result does not fit the buffers, or its input and its residual lie in the same one.
         """
@@ -64,11 +64,7 @@ class PlacedLayers:
         split = pw_split(layer, config, pixels, depth, residual)
         destination, tag = self.tensors.destination(layer, split, kept), self.tags[layer.name]
         product = PwProduct(layer, tag, matrix, source, destination, residual, split, pixels, config)
-        if product.tiles(True) > config.mat_param_rows:
-            raise UserError(
-                f"layer {layer.name}: {layer.output_shape[0]} output channels exceed param_rows = {config.param_rows} "
-                f"of configuration {config.name}; use a larger one"
-            )
+        refuse_parameters(layer, product.tiles(True), "MAT", config)
         return product
 
     def depthwise(self, layer: Layer, kept: Kept = WHOLE) -> Depthwise:
@@ -115,6 +111,10 @@ class PlacedLayers:
 
     def vector(self, layer: Layer) -> Task:
         """Pooling or LayerNorm."""
-        make, sources = (pool, self.tensors.wide) if layer.kind == "pool" else (layer_norm, self.tensors.narrow)
-        source = sources[layer.inputs[0]]
-        return make(layer, self.tags[layer.name], source, self.tensors.destination(layer, 0), self.config)
+        tag, destination = self.tags[layer.name], self.tensors.destination(layer, 0)
+        match layer.kind:
+            case "pool":
+                return pool(layer, tag, self.tensors.wide[layer.inputs[0]], destination, self.config)
+            case "layernorm":
+                return layer_norm(layer, tag, self.tensors.narrow[layer.inputs[0]], destination, self.config)
+        raise InternalError(f"layer {layer.name}: there is no task for kind {layer.kind!r}")

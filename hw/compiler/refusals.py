@@ -61,3 +61,19 @@ def refuse_all_but_the_stem(layer: Layer, artifact: Artifact, config: Accelerato
             f"layer {layer.name}: a picture of {width}x{height} cannot be loaded by configuration {config.name}; "
             f"width and height must be even and the width from 4 to {config.max_picture_width}"
         )
+
+
+def refuse_parameters(layer: Layer, rows: int, engine: str, config: AcceleratorConfig) -> None:
+    """A layer whose output channels take more rows of parameters than the ring of ``engine``, MAT or R-MAC, has.
+
+    Raises
+    ------
+    UserError
+        Names the layer, what it needs and what there is.
+    """
+    most = {"MAT": config.mat_param_rows, "R-MAC": config.rmac_param_rows}[engine]
+    if rows > most:
+        raise UserError(
+            f"layer {layer.name}: {layer.output_shape[0]} output channels need {rows} rows of {engine}'s parameters, of which "
+            f"configuration {config.name} has {most} (param_rows = {config.param_rows}); use a larger one"
+        )

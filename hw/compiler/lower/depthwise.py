@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 from hw.compiler.lower.fields import Destination, post_fields, source_fields
 from hw.compiler.packets import ChannelParams, depthwise_packet, param_packet
 from hw.compiler.places import Place
+from hw.compiler.refusals import refuse_parameters
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode
@@ -46,11 +47,7 @@ class Depthwise:
                 f"supported are 3x3 and 5x5 at stride 1 and 2"
             )
         groups = -(-channels // config.m)
-        if groups > config.rmac_param_rows:
-            raise UserError(
-                f"layer {layer.name}: {channels} channels exceed param_rows = {config.param_rows} of configuration "
-                f"{config.name}; use a larger one"
-            )
+        refuse_parameters(layer, groups, "R-MAC", config)
         weight = layer.arrays["weight"].reshape(channels, -1)
         weights = depthwise_packet(config, weight, layer.arrays["pad"], source.fold)
         segment = config.l << source.fold

@@ -5,6 +5,7 @@ from amaranth.utils import exact_log2
 from hw.compiler.lower.fields import Destination, post_fields, source_fields
 from hw.compiler.packets import ChannelParams, gamma_packet, param_packet
 from hw.compiler.places import Place
+from hw.compiler.refusals import refuse_parameters
 from hw.compiler.tasks import ALL, Task
 from hw.config import AcceleratorConfig
 from hw.control.descriptor import Opcode
@@ -13,21 +14,17 @@ from quant.layer import Layer
 from triovit.errors import UserError
 
 
-def _vector_rows(layer: Layer, groups: int, words: int, most: int, config: AcceleratorConfig) -> list[int]:
-    """First channel group of each parameter row of a vector, ``words`` of them to a row, in a ring of ``most`` rows."""
+def _vector_rows(layer: Layer, groups: int, words: int, engine: str, config: AcceleratorConfig) -> list[int]:
+    """First channel group of each parameter row of a vector, ``words`` of them to a row."""
     firsts = list(range(0, groups, words))
-    if len(firsts) > most:
-        raise UserError(
-            f"layer {layer.name}: {layer.output_shape[0]} channels exceed param_rows = {config.param_rows} of "
-            f"configuration {config.name}; use a larger one"
-        )
+    refuse_parameters(layer, len(firsts), engine, config)
     return firsts
 
 
 def pool(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """Average pooling: the row sum unit of R-MAC; the vector becomes pixel 0 of the destination."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = _vector_rows(layer, source.groups, config.l, config.rmac_param_rows, config)
+    firsts = _vector_rows(layer, source.groups, config.l, "R-MAC", config)
     fields = {
         "tag": tag,
         **source_fields(source),
@@ -43,7 +40,7 @@ def pool(layer: Layer, tag: int, source: Place, destination: Destination, config
 def layer_norm(layer: Layer, tag: int, source: Place, destination: Destination, config: AcceleratorConfig) -> Task:
     """LayerNorm of the vectors that are the pixels of the source; MAT streams each twice."""
     params = ChannelParams.of_layer(layer, config)
-    firsts = _vector_rows(layer, source.groups, LN_WORDS, config.mat_param_rows, config)
+    firsts = _vector_rows(layer, source.groups, LN_WORDS, "MAT", config)
     gamma = gamma_packet(config, layer.arrays["gamma"])
     if gamma.rows > config.weight_rows:
         raise UserError(
