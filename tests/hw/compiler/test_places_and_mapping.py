@@ -113,14 +113,14 @@ def test_the_best_split(pixels, groups, depth, expected):
 
 
 def test_tiles_must_fit_the_parameter_ring():
-    narrow = TOY.with_(name="narrow", param_rows=4)
+    narrow = TOY.with_(name="narrow", param_rows=8)
     assert best_pw(TOY, 1000, 32, 1).split == 2
     assert best_pw(narrow, 1000, 32, 1) == pw_cycles(narrow, 1000, 32, 1, 0, True)
     # Nothing fits: the caller has to refuse the layer.
-    assert best_pw(narrow, 1000, 32, 1, (2,)).tiles > 4
+    assert best_pw(narrow, 1000, 32, 1, (2,)).tiles > narrow.mat_param_rows
 
 
-@given(st.integers(1, 300), st.integers(1, 60), st.integers(1, 40))
+@given(st.integers(1, 300), st.integers(1, TOY.mat_param_rows), st.integers(1, 40))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_no_mapping_is_cheaper(pixels, groups, depth):
     best = best_pw(TOY, pixels, groups, depth)
