@@ -19,6 +19,12 @@ RECORD = np.dtype(
 )
 
 
+def ring_rows(config: AcceleratorConfig) -> dict[int, int]:
+    """Rows of the ring that each kind of packet fills."""
+    weights: dict[int, int] = dict.fromkeys(WEIGHTS.values(), config.weight_rows)
+    return weights | {PARAMS["mat"]: config.mat_param_rows, PARAMS["rmac"]: config.rmac_param_rows}
+
+
 @dataclass(frozen=True)
 class Packet:
     """Rows for one ring.

@@ -73,7 +73,7 @@ class JointSignature(wiring.Signature):
                 "entry": Out(entry_bits(config)),
                 "sequencing": Out(1),
                 "weights": In(range(config.weight_rows + 1)),
-                "params": In(range(config.mat_param_rows + 1)),
+                "params": In(range(config.rmac_param_rows + 1)),
                 "space": In(1),
             }
         )

@@ -326,13 +326,15 @@ class RMacEngine(wiring.Component):
         parts, latency = self._parts(config), self.ktv_latency(config)
         z_ended = delayed(m, head_valid & head_here.last & ~is_pool, latency, "z_ended", reset=True)
         z_here = delayed(m, head_here, latency, "z_beat")
-        z_rows = Signal(data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.t), size), 2))
+        z_sums: dict[int, list[Value]] = {}
         if parts > 2:
-            for half, rows in enumerate(z_rows):
+            for first in (0, config.l // 2):
                 for i in range(size):
-                    of_half = blocks[half * config.l // 2 + i :: size][: parts // 2]
+                    of_half = blocks[first + i :: size][: parts // 2]
+                    row = Signal(data.ArrayLayout(signed(ACC_BITS), config.t), name=f"z_row_{first + i}")
                     for j in range(config.t):
-                        m.d.sync += rows[i][j].eq(sum(macs.acc[j] for macs in of_half))
+                        m.d.sync += row[j].eq(sum(macs.acc[j] for macs in of_half))
+                    z_sums[first + i] = list(row)
 
         # Row sums: they may come in the same cycle as Z, so they wait in a register.
         m.submodules.row_sum = row_sum = RowSum(config)
@@ -386,18 +388,17 @@ class RMacEngine(wiring.Component):
             ]
         # Four ways make a lookup table for each bit; where Z has sums of its own, both halves of what is held are one of them. Of
         # no meaning where nothing is pushed.
-        leaving, beside_z, half = Signal(2), Signal(2), config.wide // 2
+        leaving, beside_z, middle = Signal(2), Signal(2), config.wide // 2
         of_blocks = self.joint.push | ((steps == 0) & z_ended)
         m.d.comb += [
             leaving.eq(Mux(of_blocks, 0, Mux(steps != 0, Mux(place[-1], 2, 1), 3))),
             beside_z.eq(Mux(self.joint.push, 0, Mux(steps != 0, 1, Mux(z_ended, 2, 3)))),
         ]
         for slot in range(config.l):
-            of_half, row = divmod(slot, config.l // 2)
             for s in range(size):
-                low, high = (chosen(place[:-1], *(held[c + of][slot][s] for c in range(half))) for of in (0, half))
-                if parts > 2 and row < size:
-                    value = chosen(beside_z, blocks[slot].acc[s], Mux(place[-1], high, low), z_rows[of_half][row][s], sums[s])
+                low, high = (chosen(place[:-1], *(held[c + of][slot][s] for c in range(middle))) for of in (0, middle))
+                if slot in z_sums:
+                    value = chosen(beside_z, blocks[slot].acc[s], Mux(place[-1], high, low), z_sums[slot][s], sums[s])
                 else:
                     value = chosen(leaving, blocks[slot].acc[s], low, high, sums[s])
                 m.d.comb += payload.acc[slot][s].eq(value)

@@ -28,7 +28,7 @@ class PairedRing(wiring.Component):
     word :
         Shape of a word.
     depths :
-        Rows of either ring, at least 2; together a power of two.
+        Rows of either ring; together a power of two.
 
     Members
     -------

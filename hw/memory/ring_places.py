@@ -18,7 +18,7 @@ def place_bits(depth: int) -> int:
         No power of two, or less than 2.
     """
     if depth < 2 or depth & (depth - 1):
-        raise InternalError(f"a row ring has {depth} rows, and needs a power of two, at least 2")
+        raise InternalError(f"rings have a memory of {depth} rows, and need a power of two, at least 2")
     return exact_log2(depth)
 
 

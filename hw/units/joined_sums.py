@@ -79,7 +79,7 @@ class JoinedSums(wiring.Component):
                     nothing, alone = self.apart | self.by_slot, apart | by_slot
                 else:
                     other = self.mat[slot + half][lane]
-                    if slot < self.config.m:
+                    if slot < self.config.m < self.config.l:
                         other = Mux(self.from_rmac, self.rmac[slot + half][lane], other)
                     lower = other if lane else Mux(self.by_slot, other, lower)
                 added = Signal(signed(ACC_BITS), name=f"added_{slot}_{lane}", reset_less=True)

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 
-from hw.compiler.packets import PARAMS, WEIGHTS, Packet
+from hw.compiler.packets import Packet, ring_rows
 from hw.compiler.tasks import Task
 from hw.config import AcceleratorConfig
 from hw.io.gearbox import PAIR_BYTES
@@ -46,12 +46,8 @@ class _Reader:
 
 def read_ahead(packets: list[Packet], config: AcceleratorConfig) -> tuple[int, int]:
     """Beats of the weight stream that the rings hold before any task has used a row, and beats that are read until then."""
-    depths: dict[int, int] = {
-        **dict.fromkeys(WEIGHTS.values(), config.weight_rows),
-        PARAMS["mat"]: config.mat_param_rows,
-        PARAMS["rmac"]: config.rmac_param_rows,
-    }
-    rows: dict[int, int] = dict.fromkeys(depths, 0)
+    depths = ring_rows(config)
+    rows = dict.fromkeys(depths, 0)
     beats = 0
     for packet in packets:
         fitting = min(packet.rows, depths[packet.kind] - rows[packet.kind])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hw.compiler.packets import PARAMS, WEIGHTS, Packet
+from hw.compiler.packets import PARAMS, Packet, ring_rows
 from hw.config import AcceleratorConfig
 
 
@@ -35,12 +35,7 @@ class WeightStream:
         self._packets = 0
         self.time = start
         self.beats = 0
-        self.rings: dict[int, Ring] = {
-            WEIGHTS["mat"]: Ring(config.weight_rows),
-            WEIGHTS["rmac"]: Ring(config.weight_rows),
-            PARAMS["mat"]: Ring(config.mat_param_rows),
-            PARAMS["rmac"]: Ring(config.rmac_param_rows),
-        }
+        self.rings = {kind: Ring(rows) for kind, rows in ring_rows(config).items()}
 
     def deliver(self, packet: Packet) -> None:
         """Take the packet's beats as early as its ring allows."""

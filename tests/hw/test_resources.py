@@ -52,7 +52,7 @@ COMPONENTS = {
     "shallow ring": (RowRing, (4, param_word(TOY), 64)),
     "parameter rings": (PairedRing, (4, param_word(TOY), TOY.param_depths)),
     "wide parameter rings": (PairedRing, (1, param_word(ZCU102), ZCU102.param_depths)),
-    "shallow parameter rings": (PairedRing, (1, param_word(ZCU102), 32)),
+    "shallow parameter rings": (PairedRing, (1, param_word(ZCU102), (24, 40))),
     "X buffer": (BankBuffer, (TOY, TOY.x_rows)),
     "H buffer": (ActBuffer, (TOY, TOY.h_rows // TOY.wide, TOY.wide)),
     "O buffer": (OutputBuffer, (TOY,)),

@@ -1,6 +1,9 @@
 """What is added up of the latencies."""
 
 from hw.config import TOY, ZCU102
+from hw.engines.mac_block import MacBlock
+from hw.engines.mat_operands import MatOperands
+from hw.engines.shared_operands import SharedOperands
 from hw.memory.act_buffer import ActBuffer
 from hw.memory.bank_buffer import BankBuffer
 from hw.memory.reader import Reader
@@ -26,3 +29,7 @@ def test_all_activation_buffers_are_read_and_written_in_the_same_time():
     # Both engines have beats of a joint task at once, and a result that goes to two buffers counts as written at once.
     assert Reader.latency == ActBuffer.read_latency
     assert BankBuffer.write_latency == ActBuffer.write_latency
+
+
+def test_shared_operands_come_when_the_blocks_take_them():
+    assert MatOperands.x_latency == SharedOperands.latency == MacBlock.shared_after

@@ -82,6 +82,7 @@ def head_batches(
     pixels, groups = wide_sources[0].pixels, dim // config.m
     split = attention_split(layer, config)
     rows = -(-pixels // config.l)
+    # Two rows a head, of two batches at a time, fit R-MAC's parameter ring, and those of one batch fit MAT's.
     most = min(config.z_rows // 2 // groups, config.divisor_rows // rows, config.param_rows // 4)
     if not most:
         raise UserError(

@@ -47,7 +47,9 @@ class Depthwise:
                 f"supported are 3x3 and 5x5 at stride 1 and 2"
             )
         groups = -(-channels // config.m)
-        refuse_parameters(layer, groups, "R-MAC", config)
+        # A row each, also where fewer channel groups are folded than fill a chunk: results of all of them look theirs up.
+        rows = config.wide >> source.fold if source.fold else groups
+        refuse_parameters(layer, rows, "R-MAC", config)
         weight = layer.arrays["weight"].reshape(channels, -1)
         weights = depthwise_packet(config, weight, layer.arrays["pad"], source.fold)
         segment = config.l << source.fold
@@ -56,8 +58,6 @@ class Depthwise:
                 f"layer {layer.name}: {channels} channels of {kernel}x{kernel} weights exceed weight_rows = "
                 f"{config.weight_rows} of configuration {config.name}; use a larger one"
             )
-        # A row each, also where fewer channel groups are folded than fill a chunk: results of all of them look theirs up.
-        rows = config.wide >> source.fold if source.fold else groups
         every = exact_log2(config.l)
         packets = (
             param_packet(config, "rmac", every, ChannelParams.of_layer(layer, config), list(range(rows))),
