@@ -155,15 +155,19 @@ class RMacEngine(wiring.Component):
         self._elaborate_read(m, dw, head, is_dw, task)
         self._elaborate_weights(m, dw, is_pw)
         arrive = self.read_latency
-        dw_valid, dw_here = delayed(m, dw.beat_valid, arrive, "dw_valid", reset=True), delayed(m, dw.beat, arrive, "dw_beat")
+        dw_valid = delayed(m, dw.beat_valid, arrive, "dw_valid", reset=True)
+        dw_ahead = delayed(m, dw.beat, arrive - 1, "dw_ahead")
+        dw_here = delayed(m, dw_ahead, 1, "dw_beat")
         head_valid, head_here = (
             delayed(m, head.beat_valid, arrive, "head_valid", reset=True),
             delayed(m, head.beat, arrive, "head_beat"),
         )
         k_words, v_words = self._select_head_words(m, head_here)
         # MAT's words meet the weights of the joint task that asked for them, beside which the next task may have started.
-        pw_here = delayed(m, is_pw, arrive, "pw", reset=True)
-        blocks = self._elaborate_array(m, is_dw, pw_here, task, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
+        pw_ahead = delayed(m, is_pw, arrive - 1, "pw_ahead", reset=True)
+        pw_here = delayed(m, pw_ahead, 1, "pw", reset=True)
+        ways = self._ways(m, is_dw, pw_ahead, task.stride == 2, dw_ahead)
+        blocks = self._elaborate_array(m, is_dw, pw_here, ways, dw_valid, dw_here, head_valid, head_here, k_words, v_words)
         turn = Mux(self.joint.push, delayed(m, state.turn, arrive + blocks[0].tree_latency, "turn"), state.turn)
         m.d.comb += queue.payload.turn.eq(turn)
         self._elaborate_results(m, queue, blocks, task, dw_valid, dw_here, head_valid, head_here, k_words)
@@ -210,12 +214,40 @@ class RMacEngine(wiring.Component):
             m.d.comb += Value.cast(found).eq(chosen(rest, *(Value.cast(self.read.data[place]) for place in places)))
         return k_words, v_words
 
+    def _spreads(self, index: int) -> bool:
+        """Whether lane ``index`` has another pixel at stride 2, where the upper half of them is not written."""
+        return 0 < index % self.config.l < self.config.l // 2
+
+    def _pads(self, lane: int) -> bool:
+        """Whether a block's lane has its own weights for padding: it is the lane of the row that holds the channels' padding."""
+        return lane == self.config.taps_per_row
+
+    def _ways(self, m: Module, is_dw: Value, is_pw: Value, two: Value, beat: data.View) -> list[Signal]:
+        """Which of its sources each lane of all blocks takes, of a beat whose operands come in the next cycle.
+
+        Registered, so that a lookup table has only sources and two bits to choose by: four sources are one for each bit of an
+        operand. The task that runs is that of its own beats until their results have left.
+        """
+        ways = []
+        for index in range(self.config.l * self.config.t):
+            outside = beat.outside[index // self.config.l][index % self.config.l]
+            way = Signal(2, name=f"way_{index}", reset_less=True)
+            if self._pads(index % self.config.t):
+                straight = two if self._spreads(index) else 0
+                m.d.sync += way.eq(Mux(is_pw | (is_dw & outside), 3, Mux(is_dw, straight, 2)))
+            elif self._spreads(index):
+                m.d.sync += way.eq(Mux(is_dw, Cat(two & ~outside, outside), 3))
+            else:
+                m.d.sync += way.eq(Mux(is_pw, 3, Mux(is_dw, outside, 2)))
+            ways.append(way)
+        return ways
+
     def _elaborate_array(
         self,
         m: Module,
         is_dw: object,
         is_pw: object,
-        task: data.View,
+        ways: list[Signal],
         dw_valid: Signal,
         dw_here: data.View,
         head_valid: Signal,
@@ -225,7 +257,6 @@ class RMacEngine(wiring.Component):
     ) -> list[MacBlock]:
         config, blocks = self.config, []
         lanes, size = config.l, config.m
-        two = task.stride == 2
         m.submodules.shared = shared = SharedOperands(config)
         m.d.comb += [
             shared.joint.eq(is_pw),
@@ -248,23 +279,12 @@ class RMacEngine(wiring.Component):
             for lane in range(config.t):
                 index = block * config.t + lane
                 pixel, group = index % lanes, index // lanes
-                outside = dw_here.outside[group][pixel]
-                # At stride 2 pixel 0 is where it is at stride 1, and the upper half of the pixels is not written.
-                spreads = 0 < pixel < lanes // 2
-                # The last lane of the row that holds the tap is the padding of the same channels: this lane's own weights.
-                pads = lane == config.taps_per_row
-                # Four sources make a lookup table for each bit of an operand, all five of them two.
-                way = Signal(2, name=f"way_{block}_{lane}")
-                if pads:
-                    m.d.comb += way.eq(Mux(is_pw | (is_dw & outside), 3, Mux(is_dw, two if spreads else 0, 2)))
-                elif spreads:
-                    m.d.comb += way.eq(Mux(is_dw, Cat(two & ~outside, outside), 3))
-                else:
-                    m.d.comb += way.eq(Mux(is_pw, 3, Mux(is_dw, outside, 2)))
+                spreads, pads, way = self._spreads(index), self._pads(lane), ways[index]
                 for s in range(config.s):
                     straight, spread = self.read.data[group][pixel][s], self.read.data[group][2 * pixel % lanes][s]
                     weight, pad = (self.weights.row[block][of][s] for of in (lane, config.taps_per_row))
                     of_head = v_words[half * size + s][lane]
+                    # All five sources are a lookup table more, which two bits share.
                     if pads or not spreads:
                         value = chosen(way, straight, spread if pads else pad, of_head, weight)
                     else:

@@ -69,16 +69,19 @@ class SharedOperands(wiring.Component):
             found = Mux(joint, Value.cast(self.x[block]), 0)
             rows = [Value.cast(row) for row in self.weights[block]]
             for quarter in range(config.t >> near):
-                counts = self.depthwise & ~self.joint & (self.lane[near:] == quarter)
+                # What resets a register must be as it is needed: inverters would be one for each bit.
+                idle = Signal(name=f"no_tap_{block}_{quarter}")
+                m.d.comb += idle.eq(~self.depthwise | self.joint | (self.lane[near:] != quarter))
                 tap = Signal(len(rows[0]), name=f"tap_{block}_{quarter}", reset_less=True)
                 of_quarter = rows[quarter << near : quarter + 1 << near]
-                m.d.sync += tap.eq(Mux(counts, chosen(self.lane[:near], *of_quarter), 0))
+                m.d.sync += tap.eq(Mux(idle, 0, chosen(self.lane[:near], *of_quarter)))
                 found |= tap
             for s in range(config.s):
                 pixel = block // size * size + s
                 value = self.k_words[pixel][block % size]
-                counts = ~self.depthwise & ~self.joint & self.lanes[pixel] & ~value[-1]
+                idle = Signal(name=f"no_key_{block}_{s}")
+                m.d.comb += idle.eq(self.depthwise | self.joint | ~self.lanes[pixel] | value[-1])
                 key = Signal(value.shape(), name=f"key_{block}_{s}", reset_less=True)
-                m.d.sync += key.eq(Mux(counts, value, 0))
+                m.d.sync += key.eq(Mux(idle, 0, value))
                 m.d.comb += self.o[block][s].eq(found.word_select(s, ACT_BITS) | key)
         return m

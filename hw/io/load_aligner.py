@@ -86,12 +86,14 @@ class LoadAligner(wiring.Component):
             self.o.eq(self.placed),
         ]
         loads = valid[Placement.latency - 1]
+        # What resets a register must be as it is needed: inverters would be one for each bit.
+        idle = delayed(m, ~self.valid, BankRows.latency, "idle")
         for bank in range(lanes):
             row = Signal(row_bits(config), name=f"row_{bank}", reset_less=True)
-            with m.If(valid[BankRows.latency - 1]):
-                m.d.sync += row.eq(rows.row[bank])
-            with m.Else():
+            with m.If(idle):
                 m.d.sync += row.eq(0)
+            with m.Else():
+                m.d.sync += row.eq(rows.row[bank])
             found = 0
             for step in range(lanes // NEAR):
                 kept = Signal(slot, name=f"kept_{bank}_{step}", reset_less=True)

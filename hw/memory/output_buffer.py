@@ -148,7 +148,7 @@ class OutputBuffer(wiring.Component):
         # Step 5: one of the banks that are a beat apart; step 6: the first pixel to lane 0.
         chosen_at, turned_at = delayed(m, first, 3, "first"), Signal(near)
         m.d.sync += turned_at.eq(chosen_at)
-        mask, chosen = delayed(m, read.mask, self.read_latency - 1, "mask"), []
+        unread, chosen = delayed(m, ~read.mask, self.read_latency - 1, "unread"), []
         for n in range(pixels):
             # The nearest one from the first pixel's bank on.
             distance = Signal(near, name=f"distance_{n}")
@@ -159,10 +159,10 @@ class OutputBuffer(wiring.Component):
             chosen.append(word)
         for n in range(pixels):
             pixel = Signal.like(found[0], name=f"pixel_{n}", reset_less=True)
-            with m.If(mask[n]):
-                m.d.sync += pixel.eq(Array(chosen)[(turned_at + n)[:near]])
-            with m.Else():
+            with m.If(unread[n]):
                 m.d.sync += pixel.eq(0)
+            with m.Else():
+                m.d.sync += pixel.eq(Array(chosen)[(turned_at + n)[:near]])
             m.d.comb += read.data[n].eq(pixel)
 
 

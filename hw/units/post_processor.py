@@ -315,7 +315,9 @@ class PostProcessor(wiring.Component):
         """``t`` and the remaining parameters of every slot and channel, when the second step takes them."""
         start, second = self.schedule.first_step, self.schedule.second_step
         task = self._task(m, start, "code_task")
-        quotient = task.act == Act.QUOTIENT
+        # For all lanes, so it is registered: each bit that it chooses is half a lookup table then.
+        quotient = Signal(reset_less=True)
+        m.d.sync += quotient.eq(self._task(m, start - 1, "quotient_task").act == Act.QUOTIENT)
         t, params = [], []
         for slot in range(self.config.l):
             m.submodules[f"code_{slot}"] = code = DivisorCode()

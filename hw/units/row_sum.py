@@ -69,7 +69,7 @@ class RowSum(wiring.Component):
             for lane in range(self.config.l):
                 value = self.words[lane][channel]
                 kept = Signal(signed(ACT_BITS), name=f"kept_{channel}_{lane}", reset_less=True)
-                m.d.sync += kept.eq(Mux(self.lanes[lane] & ~(self.relu & value[-1]), value, 0))
+                m.d.sync += kept.eq(Mux(~self.lanes[lane] | (self.relu & value[-1]), 0, value))
                 level.append(kept)
             while len(level) > 1:
                 pairs = []

@@ -268,6 +268,16 @@ def test_rings_that_hold_little_are_filled_again_and_again():
     check(net, small)
 
 
+def test_a_joint_product_while_the_next_depthwise_layer_fills_the_parameters():
+    """R-MAC's ring holds more rows than MAT's has."""
+    net = NetworkBuilder(5, 12, 12)
+    net.pw("pw2", net.dw("dw", net.pw("pw1", net.stem(8), 26)), 17)
+    program, _ = check(net, TOY.with_(name="few-parameters", weight_rows=64, param_rows=8, result_depth=4))
+    joint, depthwise = program.tasks[2:4]
+    assert joint.joint and depthwise.opcode is Opcode.DW
+    assert joint.get("tiles") + depthwise.packets[0].rows > program.config.rmac_param_rows > 8
+
+
 @pytest.mark.parametrize(
     ("config", "z_bits"),
     [(FOUR_BY_EIGHT, 15), (FOUR_BY_SIXTEEN, 15), (EIGHT, 8), (EIGHT, 15)],

@@ -50,9 +50,12 @@ def test_the_source_that_counts_is_shared(config: AcceleratorConfig):
     assert errors(config) == set()
 
 
+@pytest.mark.parametrize("config", [TOY, EIGHT], ids=lambda config: config.name)
 @pytest.mark.parametrize(
     ("port", "value", "wrong"),
     [("joint", 0, {"x"}), ("depthwise", 0, {"taps"}), ("depthwise", 1, {"K"}), ("lane", 0, {"taps"}), ("lanes", -1, {"K"})],
 )
-def test_a_source_that_does_not_know_whether_it_counts_is_found(port: str, value: int, wrong: set[str]):
-    assert errors(TOY, tampered(SharedOperands, **{port: constant(value)})) == wrong
+def test_a_source_that_does_not_know_whether_it_counts_is_found(
+    config: AcceleratorConfig, port: str, value: int, wrong: set[str]
+):
+    assert errors(config, tampered(SharedOperands, **{port: constant(value)})) == wrong

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hw.config import TOY
+from hw.config import TOY, AcceleratorConfig
 from tests.hw.planted_bugs.networks import folded, strided_product
 from tests.support import core_check
 from tests.support.networks import NetworkBuilder
@@ -19,12 +19,12 @@ ONES = constant(-1)
 Bug = tuple[str, Any, Callable[[NetworkBuilder], None], float]
 
 
-def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0) -> str | None:
+def failure(grow: Callable[[NetworkBuilder], None], stall: float = 0.0, config: AcceleratorConfig = BATCHES) -> str | None:
     """How the run of a network fails; None where everything is as it must be."""
     net = NetworkBuilder(30, *((8, 10) if grow in (folded, strided_product) else (4, 6)))
     grow(net)
     try:
-        lines, program, run = core_check.run_network(net, BATCHES, stall=stall, limit=int(LIMIT / (1 - stall)))
+        lines, program, run = core_check.run_network(net, config, stall=stall, limit=int(LIMIT / (1 - stall)))
     except TimeoutError:
         return "no end"
     except AssertionError as error:

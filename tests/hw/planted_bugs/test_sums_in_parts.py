@@ -14,7 +14,7 @@ from hw.units.post_processor import PostProcessor
 from hw.units.split_sum import SplitSum
 from quant.contract import LOW_BITS
 from tests.hw.planted_bugs.networks import attention, product, small_sums, wide_attention
-from tests.hw.planted_bugs.planting import ONES, Bug, failure_with
+from tests.hw.planted_bugs.planting import BATCHES, ONES, Bug, failure, failure_with
 from tests.support.tamper import constant, plus, tampered
 
 true_arbitrate = PostProcessor._arbitrate
@@ -102,6 +102,21 @@ BUGS: dict[str, Bug] = {
     "lower part kept wrong": ("hw.units.post_processor.SplitSum", tampered(SplitSum, low=plus(1)), small_sums, 0),
     "Z transposed": ("hw.core.ZBuffer", tampered(ZBuffer, rows=transposed), attention, 0),
 }
+
+
+#: With more blocks than channels K^T V is made in parts: two, which are joined, or more, of which R-MAC adds some first.
+BUGS_OF_LONG_ARRAYS = {
+    8: ("hw.units.post_processor.JoinedSums", tampered(JoinedSums, by_slot=constant(0))),
+    16: ("hw.engines.rmac.RMacEngine._parts", staticmethod(lambda config: 2)),
+}
+
+
+@pytest.mark.parametrize("blocks", BUGS_OF_LONG_ARRAYS)
+def test_sums_over_half_of_the_pixels_are_found(monkeypatch: pytest.MonkeyPatch, blocks: int):
+    long = BATCHES.with_(name="long", l=blocks)
+    assert failure(attention, config=long) is None
+    monkeypatch.setattr(*BUGS_OF_LONG_ARRAYS[blocks])
+    assert failure(attention, config=long) is not None
 
 
 @pytest.mark.parametrize("bug", BUGS)
