@@ -9,13 +9,12 @@ from amaranth.utils import exact_log2
 from hw.compiler.program import Program
 from hw.config import TOY
 from hw.control.descriptor import Act, Buffer, Opcode, Unit
+from tests.support.configs import FOUR_BY_EIGHT, FOUR_BY_SIXTEEN
 from tests.support.core_check import check
 from tests.support.networks import NetworkBuilder
 
 #: Rings and buffers of heads as small as they can be: attention falls apart into batches.
 BATCHES = TOY.with_(name="batches", z_rows=8, divisor_rows=8)
-FOUR_BY_EIGHT = TOY.with_(name="four-by-eight", l=8)
-FOUR_BY_SIXTEEN = TOY.with_(name="four-by-sixteen", l=16)
 EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8, max_dim=16)
 
 

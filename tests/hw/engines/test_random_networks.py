@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hw.config import TOY
+from tests.support.configs import FOUR_BY_EIGHT
 from tests.support.core_check import check
 from tests.support.networks import NetworkBuilder
 
@@ -12,7 +13,7 @@ CONFIGS = [
     TOY,
     TOY.with_(name="batches", z_rows=8, divisor_rows=16),
     TOY.with_(name="small-rings", weight_rows=64, param_rows=8, result_depth=4),
-    TOY.with_(name="four-by-eight", l=8),
+    FOUR_BY_EIGHT,
 ]
 
 

@@ -15,6 +15,7 @@ from hw.units.split_sum import SplitSum
 from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, LOW_BITS, QUOTIENT_SHIFT, RECIPROCAL_BITS, SUM_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, settle, simulate, stream_through
+from tests.support.configs import FOUR_BY_EIGHT, FOUR_BY_SIXTEEN
 
 NARROW = TOY.with_(name="narrow", divisor_rows=2)
 
@@ -68,7 +69,7 @@ def test_what_a_code_means_to_a_quotient():
 
 @pytest.mark.parametrize(
     "config",
-    [TOY, ZCU102.with_(name="eight", l=8), TOY.with_(name="four-by-eight", l=8), TOY.with_(name="four-by-sixteen", l=16)],
+    [TOY, ZCU102.with_(name="eight", l=8), FOUR_BY_EIGHT, FOUR_BY_SIXTEEN],
     ids=lambda c: c.name,
 )
 def test_joined_sums(config):

@@ -15,9 +15,9 @@ from hw.units.post_schedule import Schedule
 from quant.contract import ACC_BITS, CODE_BITS, CODE_WIDTHS, FRACTION_BITS, LOW_BITS, QUOTIENT_SHIFT, RECIPROCALS, SUM_BITS
 from sim.golden import arithmetic
 from tests.hw.units.drive import plain, simulate
+from tests.support.configs import FOUR_BY_EIGHT
 
 EIGHT = TOY.with_(name="eight", n=8, m=8, t=8, s=8, l=8)
-FOUR_BY_EIGHT = TOY.with_(name="four-by-eight", l=8)
 PARAM_LATENCY = 2
 MAT, RMAC = "mat", "rmac"
 #: What a layer's own second step may be.
